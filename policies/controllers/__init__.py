@@ -1,0 +1,1 @@
+"""Speculative-length controllers, one a file. `policies.registry` maps their names."""

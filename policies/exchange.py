@@ -1,0 +1,59 @@
+"""What a replica's engine and the load monitor tell each other, four times a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LoadOutlook(BaseModel):
+    """What no replica can know by itself: the fleet's arrivals and the batch this replica is about to see."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at_s: float = Field(description="monitor's wall clock when made, seconds")
+    age_s: float = Field(default=0.0, ge=0, description="age on arrival plus time since; set by the receiver")
+    horizon_s: float = Field(default=1.0, gt=0)
+    arrival_rps: float = Field(default=0.0, ge=0)
+    expected_batch_p50: float = Field(default=0.0, ge=0)
+    expected_batch_p90: float = Field(default=0.0, ge=0)
+    expected_prefill_tokens: float = Field(default=0.0, ge=0, description="prompt tokens arriving within the horizon")
+    waiting: int = Field(default=0, ge=0, description="requests queued before this replica")
+    attainment: dict[str, float] = Field(default_factory=dict, description="SLO class -> share attained, 0..1")
+
+
+class ReplicaReport(BaseModel):
+    """An engine's counters since start (monotone) and gauges as of its last step."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at_s: float
+    steps: int = 0
+    batch: int = 0
+    waiting: int | None = None
+    waiting_prefill_tokens: int | None = None
+    free_kv_fraction: float | None = None
+    context_tokens: int = 0
+    k_last: int = 0
+    emitted_tokens: int = 0
+    drafted_tokens: int = 0
+    verified_tokens: int = 0
+    accepted_tokens: int = 0
+    early_stops: int = 0
+    catch_ups: int = 0
+    catch_up_tokens: int = 0
+    k_steps: dict[int, int] = Field(default_factory=dict, description="steps by drafted K")
+    reasons: dict[str, int] = Field(default_factory=dict, description="decisions by reason")
+    fallbacks: dict[str, int] = Field(default_factory=dict, description="guard and engine fallbacks by kind")
+    accepted_at: list[int] = Field(default_factory=list, description="accepted by draft position")
+    reached_at: list[int] = Field(default_factory=list, description="verified and reached by draft position")
+    decide_s: float = Field(default=0.0, description="seconds spent in policy hooks, summed")
+    draft_s: float = 0.0
+    verify_s: float = 0.0
+    step_s: float = Field(default=0.0, description="sum of step wall periods")
+    step_s_recent: float = Field(default=0.0, description="running mean of the step period")
+    predicted_over_measured: float | None = None
+    policy: str = ""
+    policy_state: dict[str, Any] = Field(default_factory=dict)
+    last_rejection: str | None = None

@@ -1,0 +1,154 @@
+"""Nothing a policy does may harm a request: clamp what is too large, refuse what is impossible, fall back on faults.
+
+Pure: the engine's watchdog interrupts loops (by raising `Interrupted` inside a hook) and reports time spent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from policies.api import (
+    DraftBundle,
+    DraftObservation,
+    FloatArray,
+    IntArray,
+    Policy,
+    StepFeedback,
+    StepPlan,
+    StepView,
+    VerifyPlan,
+)
+
+T = TypeVar("T")
+
+
+class Interrupted(BaseException):
+    """Raised inside a policy hook by the engine's timer. Not an Exception: a policy's own handler must not eat it."""
+
+
+class Impossible(ValueError):
+    """An answer no engine can execute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    soft_s: float = 0.002  # one step's hooks together
+    soft_times: int = 3  # this often ...
+    soft_window_steps: int = 100  # ... within so many steps: fall back
+    cooldown_steps: int = 256  # first fallback; doubles with every further one
+    cooldown_most_steps: int = 65536
+
+
+class Guard:
+    """Wraps a policy. After a fault the answer is K = 0 for a cool-down that doubles each time; then it is tried again.
+
+    `faults` counts by kind: `raised:<type>`, `impossible`, `interrupted`, `overrun`, `clamped` (no fallback).
+    """
+
+    def __init__(self, policy: Policy, limits: Limits | None = None) -> None:
+        self.policy = policy
+        self.limits = limits or Limits()
+        self.faults: Counter[str] = Counter()
+        self.last_fault: str | None = None
+        self._step = 0
+        self._resume_at = 0
+        self._cooldown = self.limits.cooldown_steps
+        self._overruns: deque[int] = deque(maxlen=self.limits.soft_times)
+
+    @property
+    def active(self) -> bool:
+        """False while falling back to plain decoding."""
+        return self._step >= self._resume_at
+
+    def plan(self, view: StepView) -> StepPlan:
+        self._step += 1
+        if not self.active:
+            return StepPlan(k=0, reason="fallback")
+        plan = self._try(lambda: valid_plan(self.policy.plan(view), view))
+        if plan is None:
+            return StepPlan(k=0, reason="fallback")
+        if plan.k > view.k_max:
+            self.faults["clamped"] += 1
+            return replace(plan, k=view.k_max)
+        return plan
+
+    def before_draft(self, j: int) -> bool:
+        return self.active and bool(self._try(lambda: self.policy.before_draft(j)))
+
+    def after_draft(self, seen: DraftObservation) -> bool:
+        return self.active and bool(self._try(lambda: self.policy.after_draft(seen)))
+
+    def select(self, bundle: DraftBundle) -> IntArray:
+        """Verify lengths [B]; after a fault nothing is verified, which is always exact."""
+        plan = self._try(lambda: valid_lengths(self.policy.select(bundle), bundle)) if self.active else None
+        return np.zeros(bundle.view.batch, np.int64) if plan is None else plan
+
+    def feedback(self, seen: StepFeedback) -> None:
+        if self.active:
+            self._try(lambda: self.policy.feedback(seen))
+
+    def spent(self, seconds: float) -> None:
+        """Time all hooks of this step took. Three overruns of the soft limit in 100 steps: fallback."""
+        if seconds <= self.limits.soft_s or not self.active:
+            return
+        self._overruns.append(self._step)
+        full = len(self._overruns) == self.limits.soft_times
+        if full and self._step - self._overruns[0] < self.limits.soft_window_steps:
+            self._overruns.clear()
+            self._fall_back("overrun", f"{seconds * 1e3:.1f} ms in one step's hooks")
+
+    def explain(self) -> dict[str, Any]:
+        state = self._try(self.policy.explain) or {}
+        return {**state, "fallback": not self.active, "faults": dict(self.faults), "last_fault": self.last_fault}
+
+    def _try(self, hook: Callable[[], T]) -> T | None:
+        try:
+            return hook()
+        except Interrupted:
+            self._fall_back("interrupted", "a hook ran into the hard time limit")
+        except Impossible as error:
+            self._fall_back("impossible", str(error))
+        except Exception as error:  # the boundary: a policy is somebody else's code
+            self._fall_back(f"raised:{type(error).__name__}", str(error))
+        return None
+
+    def _fall_back(self, kind: str, detail: str) -> None:
+        self.faults[kind] += 1
+        self.last_fault = f"{kind}: {detail}"
+        self._resume_at = self._step + self._cooldown
+        self._cooldown = min(2 * self._cooldown, self.limits.cooldown_most_steps)
+
+
+def valid_plan(plan: StepPlan, view: StepView) -> StepPlan:
+    """The plan with integer lengths. Raises Impossible where a length is not a finite whole number >= 0."""
+    k = _whole(plan.k, "k")
+    if plan.k_by_request is None:
+        return plan if k == plan.k and type(plan.k) is int else replace(plan, k=k)
+    return replace(plan, k=k, k_by_request=_lengths(plan.k_by_request, view.batch, view.k_max, "k_by_request"))
+
+
+def valid_lengths(plan: VerifyPlan, bundle: DraftBundle) -> IntArray:
+    """Verify lengths [B]. Raises Impossible for a wrong shape, NaN, or a length outside 0..K."""
+    if plan.lengths is None:
+        return np.full(bundle.view.batch, bundle.k, np.int64)
+    return _lengths(plan.lengths, bundle.view.batch, bundle.k, "lengths")
+
+
+def _whole(value: float, name: str) -> int:
+    if not np.isfinite(value) or value != int(value) or value < 0:
+        raise Impossible(f"{name} = {value!r} is not a whole number >= 0")
+    return int(value)
+
+
+def _lengths(values: Any, batch: int, most: int, name: str) -> IntArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (batch,):
+        raise Impossible(f"{name} has shape {array.shape}, the batch has {batch}")
+    if not np.isfinite(array).all() or (array != np.floor(array)).any() or (array < 0).any() or (array > most).any():
+        raise Impossible(f"{name} = {array.tolist()} must be whole numbers in 0..{most}")
+    return array.astype(np.int64)
