@@ -1,0 +1,72 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Nothing here calls home, asks a model hub, or waits for a Ray token that another run left behind.
+export RAY_USAGE_STATS_ENABLED := 0
+export RAY_AUTH_MODE := disabled
+export VLLM_NO_USAGE_STATS := 1
+export DO_NOT_TRACK := 1
+export HF_HUB_OFFLINE := 1
+
+PYTHON ?= $(shell for p in python3.11 python3.12; do $$p -c '' 2>/dev/null && echo $$p && break; done)
+LOCK := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+# PyPI's torch is the CUDA build. A pip that was given its own wheels (find-links) takes the CPU build from there.
+PYTORCH := $(shell $(PYTHON) -m pip config list 2>/dev/null | grep -q find-links \
+	|| echo --extra-index-url https://download.pytorch.org/whl/cpu)
+BIN := .venv/bin
+STAMP := .venv/.installed-$(LOCK)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: venv
+venv: $(STAMP) ## Create .venv and install the lock: CPU, or CUDA where nvidia-smi answers
+
+$(STAMP): requirements/$(LOCK).txt requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "python3.11 or python3.12 is needed: none found on PATH" >&2; exit 1; }
+	@echo "venv: $(PYTHON), $(LOCK) lock (a few minutes the first time)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install -qq --no-deps --only-binary :all: $(if $(filter cpu,$(LOCK)),$(PYTORCH)) \
+		-r requirements/$(LOCK).txt -r requirements/dev.txt
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: check
+check: $(STAMP) ## Formatting, lint, types and import rules
+	@echo "check: ruff"
+	@ruff format --check --quiet
+	@ruff check --quiet
+	@echo "check: mypy"
+	@mypy
+	@echo "check: import rules"
+	@lint-imports
+
+.PHONY: test-fast
+test-fast: $(STAMP) ## The unit and local layers
+	@pytest -m "unit or local"
+
+.PHONY: test
+test: $(STAMP) models ## Everything: unit, local, cluster, engine
+	@pytest
+
+.PHONY: models
+models: .models/target-30m/config.json .models/target-270m/config.json ## Grow the demo target to 30M and 270M parameters
+
+.models/target-%/config.json: models/grow.py | $(STAMP)
+	@echo "models: growing the target to $*"
+	@python models/grow.py --size $* --out $(@D)
+
+.PHONY: lock
+# uv knows where PyTorch keeps its CPU wheels; UV_TORCH="--find-links DIR" takes them from a folder instead.
+UV_TORCH ?= --torch-backend cpu
+COMPILE := uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate \
+	--custom-compile-command "make lock" pyproject.toml
+lock: ## Resolve the locks anew from pyproject.toml (needs uv); pins that still fit are kept
+	@$(COMPILE) --extra cpu --extra loadgen --excludes requirements/cpu.exclude.txt $(UV_TORCH) \
+		-o requirements/cpu.txt >/dev/null
+	@sed -i 's/^\(torch==.*\)+cpu$$/\1/' requirements/cpu.txt
+	@$(COMPILE) --extra dev -c requirements/cpu.txt -o requirements/dev.txt >/dev/null
+	@$(COMPILE) --extra gpu --extra loadgen -c requirements/dev.txt -o requirements/gpu.txt >/dev/null
