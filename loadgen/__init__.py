@@ -1,0 +1,1 @@
+"""Measures: load over HTTP against any OpenAI-compatible server."""
