@@ -1,0 +1,4 @@
+"""Decisions about the fleet, as pure functions: where a request goes, whether it may, how many replicas, what comes next.
+
+The service and the simulator call the same functions with the same views.
+"""
