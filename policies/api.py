@@ -22,8 +22,8 @@ BoolArray = NDArray[np.bool_]
 
 Feature = Literal["top1", "margin", "entropy", "sampled_p"]
 """What a policy may ask to see of each draft distribution q:
-`top1` its largest probability, `margin` its top-2 logit gap, `entropy` in nats: all known before the token is sampled.
-`sampled_p` is q(sampled token); it is NaN for requests whose exactness it would break (see `DraftBundle.restricted`)."""
+`top1` its largest probability, `margin` its top-2 logit gap, `entropy` in nats: known before the token is sampled.
+`sampled_p` is q(sampled token); it is NaN for requests whose exactness it would break (`DraftBundle.restricted`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,14 @@ class Params(BaseModel):
 P = TypeVar("P", bound=Params)
 
 
+def most_k(view: StepView, k: int) -> int:
+    """`k` cut down to what the engine's buffers and at least one request of the batch can take."""
+    return min(k, view.k_max, int(view.k_limit.max(initial=0)))
+
+
 class BasePolicy(Generic[P]):
+    """Drafts to its plan and verifies all of it; a policy overrides what it does otherwise, `plan` at least."""
+
     name: str = "unnamed"
     needs: frozenset[Feature] = frozenset()
     stops_early: bool = False

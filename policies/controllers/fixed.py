@@ -9,6 +9,8 @@ from policies.base import BasePolicy, Params
 
 
 class FixedParams(Params):
+    """The length."""
+
     k: int = Field(default=3, ge=0, le=64, description="draft tokens per request; more than k_max counts as k_max")
 
 

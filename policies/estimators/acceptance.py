@@ -23,7 +23,7 @@ class PerPosition:
         self._tried = np.zeros(k_max)
 
     def rates(self) -> FloatArray:
-        """[k_max]"""
+        """[k_max] conditional acceptance by position."""
         pooled = (self._accepted.sum() + self._weight * self._prior) / (self._tried.sum() + self._weight)
         return np.asarray((self._accepted + self._weight * pooled) / (self._tried + self._weight))
 
