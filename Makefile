@@ -42,7 +42,7 @@ check: $(STAMP) ## Formatting, lint, types and import rules
 	@echo "check: mypy"
 	@mypy
 	@echo "check: import rules"
-	@lint-imports
+	@lint-imports --no-logo
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## The unit and local layers
