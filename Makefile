@@ -9,13 +9,14 @@ export VLLM_NO_USAGE_STATS := 1
 export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE := 1
 
-PYTHON ?= $(shell for p in python3.11 python3.12; do $$p -c '' 2>/dev/null && echo $$p && break; done)
+PYTHON := $(or $(PYTHON),$(shell for p in python3.11 python3.12; do $$p -c '' 2>/dev/null && echo $$p && break; done))
 LOCK := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 # PyPI's torch is the CUDA build. A pip that was given its own wheels (find-links) takes the CPU build from there.
-PYTORCH := $(shell $(PYTHON) -m pip config list 2>/dev/null | grep -q find-links \
+PYTORCH = $(shell $(PYTHON) -m pip config list 2>/dev/null | grep -q find-links \
 	|| echo --extra-index-url https://download.pytorch.org/whl/cpu)
 BIN := .venv/bin
-STAMP := .venv/.installed-$(LOCK)
+LOCKED := .venv/.locked-$(LOCK)
+STAMP := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help
@@ -25,12 +26,15 @@ help: ## List the targets
 .PHONY: venv
 venv: $(STAMP) ## Create .venv and install the lock: CPU, or CUDA where nvidia-smi answers
 
-$(STAMP): requirements/$(LOCK).txt requirements/dev.txt pyproject.toml
+$(LOCKED): requirements/$(LOCK).txt requirements/dev.txt
 	@test -n "$(PYTHON)" || { echo "python3.11 or python3.12 is needed: none found on PATH" >&2; exit 1; }
-	@echo "venv: $(PYTHON), $(LOCK) lock (a few minutes the first time)"
+	@echo "venv: installing the $(LOCK) lock for $(PYTHON); this takes some minutes, once"
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install -qq --no-deps --only-binary :all: $(if $(filter cpu,$(LOCK)),$(PYTORCH)) \
 		-r requirements/$(LOCK).txt -r requirements/dev.txt
+	@touch $@
+
+$(STAMP): $(LOCKED) pyproject.toml
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -46,7 +50,7 @@ check: $(STAMP) ## Formatting, lint, types and import rules
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## The unit and local layers
-	@pytest -m "unit or local"
+	@pytest tests/unit tests/local
 
 .PHONY: test
 test: $(STAMP) models ## Everything: unit, local, cluster, engine
