@@ -1,0 +1,33 @@
+"""Composes the application: ingress -> router -> replicas, and the load monitor beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
+
+from deployments.ingress import Ingress
+from deployments.load_monitor import LoadMonitor
+from deployments.problems import of_validation
+from deployments.replica import Replica
+from deployments.router import PromptRouter
+from deployments.settings import AppArgs
+
+
+def build(args: dict[str, Any]) -> Application:
+    """`import_path` of serve_config.yaml. Numbers of replicas, CPU shares and user_config come from the file.
+
+    Raises:
+        ValueError: `args` are not an AppArgs; the message names each field, its value and the fix.
+    """
+    try:
+        parsed = AppArgs.model_validate(args)
+    except ValidationError as error:
+        raise ValueError("; ".join(map(str, of_validation(error, "args")))) from error
+    router = RequestRouterConfig(request_router_class=PromptRouter)
+    monitor = serve.deployment(LoadMonitor, name="LoadMonitor").bind()
+    replica = serve.deployment(Replica, name="Replica", request_router_config=router).bind(parsed, monitor)
+    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(replica, monitor)

@@ -1,0 +1,159 @@
+"""The HTTP side of the fake engine: OpenAI's shapes as plain dicts, and the commands tests hold it by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from deployments.errors import ApiError
+
+if TYPE_CHECKING:
+    from deployments.fake_backend import FakeBackend
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRequest:
+    """The part of an OpenAI request the fake honours."""
+
+    chat: bool
+    prompt: str
+    limit: int
+    choices: int
+    seed: int
+    stop: tuple[str, ...]
+    stream: bool
+    usage: bool
+    id: str
+
+    @classmethod
+    def of(cls, body: dict[str, Any], headers: Any, *, chat: bool) -> FakeRequest:
+        stop = body.get("stop") or ()
+        return cls(
+            chat=chat,
+            prompt=json.dumps(body.get("messages") if chat else body.get("prompt")),
+            limit=body.get("max_completion_tokens") or body.get("max_tokens") or 16,
+            choices=body.get("n") or 1,
+            seed=body.get("seed") or 0,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            stream=bool(body.get("stream")),
+            usage=bool((body.get("stream_options") or {}).get("include_usage")),
+            id=headers.get("x-request-id", "fake"),
+        )
+
+
+def routes(fake: FakeBackend) -> list[BaseRoute]:
+    """OpenAI's routes, /metrics and the commands."""
+
+    async def completions(request: Request) -> Response:
+        return await _serve(fake, request, chat=False)
+
+    async def chat(request: Request) -> Response:
+        return await _serve(fake, request, chat=True)
+
+    async def models(_: Request) -> Response:
+        card = {"id": fake.engine.served_model_name, "object": "model", "created": 0, "owned_by": "adaspec"}
+        return JSONResponse({"object": "list", "data": [card | {"max_model_len": fake.engine.max_model_len}]})
+
+    async def metrics(_: Request) -> Response:
+        name = fake.engine.served_model_name
+        return PlainTextResponse(
+            "# HELP vllm:num_requests_running Requests being decoded.\n# TYPE vllm:num_requests_running gauge\n"
+            f'vllm:num_requests_running{{model_name="{name}"}} {fake.counters["running"]}\n'
+            "# HELP vllm:generation_tokens_total Tokens generated.\n# TYPE vllm:generation_tokens_total counter\n"
+            f'vllm:generation_tokens_total{{model_name="{name}"}} {fake.counters["tokens"]}\n'
+        )
+
+    async def command(request: Request) -> Response:
+        body = json.loads(await request.body() or b"{}")
+        match request.path_params["name"]:
+            case "hold":
+                await fake.hold(body["at"])
+            case "release":
+                await fake.hold(None)
+            case "await":
+                await fake.reached(body)
+        return JSONResponse({**fake.counters, "outlook": fake.outlook and fake.outlook.model_dump()})
+
+    return [
+        Route("/v1/completions", completions, methods=["POST"]),
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/models", models),
+        Route("/metrics", metrics),
+        Route("/fake/{name}", command, methods=["GET", "POST"]),
+    ]
+
+
+async def _serve(fake: FakeBackend, http: Request, *, chat: bool) -> Response:
+    body = await http.json()
+    request = FakeRequest.of(body, http.headers, chat=chat)
+    if body.get("model") not in (None, fake.engine.served_model_name):
+        return ApiError(404, f"The model `{body['model']}` does not exist.").response()
+    if request.limit > fake.engine.max_model_len:
+        return ApiError(400, f"max_tokens is above {fake.engine.max_model_len}", param="max_tokens").response()
+    if request.stream:
+        return StreamingResponse(_events(fake, request), media_type="text/event-stream")
+    return JSONResponse(await _complete(fake, request))
+
+
+async def _complete(fake: FakeBackend, request: FakeRequest) -> dict[str, Any]:
+    choices = []
+    for choice in range(request.choices):
+        words = [word async for word in fake.tokens(request, choice)]
+        kept, stopped = _until_stop(words, request.stop)
+        choices.append(_choice(request, choice, "".join(kept), "stop" if stopped else "length", whole=True))
+    return _body(fake, request, choices) | {"usage": _usage(request)}
+
+
+async def _events(fake: FakeBackend, request: FakeRequest) -> AsyncIterator[str]:
+    for choice in range(request.choices):
+        left = request.limit
+        async for word in fake.tokens(request, choice):
+            left -= 1
+            stopped = word.strip() in request.stop
+            reason = "stop" if stopped else None if left else "length"
+            yield _event(_body(fake, request, [_choice(request, choice, "" if stopped else word, reason)]))
+            if stopped:
+                break
+    if request.usage:
+        yield _event(_body(fake, request, []) | {"usage": _usage(request)})
+    yield "data: [DONE]\n\n"
+
+
+def _until_stop(words: list[str], stop: tuple[str, ...]) -> tuple[list[str], bool]:
+    at = next((i for i, word in enumerate(words) if word.strip() in stop), None)
+    return words[:at], at is not None
+
+
+def _choice(request: FakeRequest, index: int, text: str, reason: str | None, *, whole: bool = False) -> dict[str, Any]:
+    said: dict[str, Any] = {"text": text}
+    if request.chat:
+        said = {"message" if whole else "delta": {"role": "assistant", "content": text}}
+    return {"index": index, "logprobs": None, "finish_reason": reason, **said}
+
+
+def _body(fake: FakeBackend, request: FakeRequest, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    kind = "chat.completion" if request.chat else "text_completion"
+    return {
+        "id": request.id,
+        "object": f"{kind}.chunk" if request.chat and request.stream else kind,
+        "created": 0,
+        "model": fake.engine.served_model_name,
+        "system_fingerprint": fake.fingerprint(),
+        "choices": choices,
+    }
+
+
+def _usage(request: FakeRequest) -> dict[str, int]:
+    made = request.limit * request.choices
+    given = len(request.prompt.split())
+    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+
+
+def _event(body: dict[str, Any]) -> str:
+    return f"data: {json.dumps(body)}\n\n"

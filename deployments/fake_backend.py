@@ -1,0 +1,129 @@
+"""A test double for an engine.
+
+Its contract:
+- Token i of a request is a word made from (prompt, seed, choice, i) alone; `max_tokens` of them, or up to a stop word.
+- The first takes `ttft_ms`, each further one `tpot_ms + tpot_per_request_ms * (other running requests)`.
+- POST /fake/hold {"at": i}: no request emits token i before POST /fake/release. POST /fake/await {"counter": n, ...}
+  answers when every named counter has reached n. GET /fake/state shows the counters.
+- `system_fingerprint` of every part of an answer names the policy it was made under.
+- A policy is really built from the registry; new parameters keep the learned state, a new name starts afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+
+from deployments.backend import PolicyRefused
+from deployments.fake_api import FakeRequest, routes
+from deployments.settings import FakeEngine
+from policies.api import PolicyContext
+from policies.estimators import default_models
+from policies.exchange import LoadOutlook, ReplicaReport
+from policies.registry import PolicyError, PolicySpec, build
+
+
+class FakeBackend:
+    """Implements deployments.backend.Backend."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+        self.counters: Counter[str] = Counter()
+        self.spec = engine.safe_policy
+        self.outlook: LoadOutlook | None = None
+        self._learned_tokens = 0
+        self._hold_at: int | None = None
+        self._changed = asyncio.Condition()
+        self.app = Starlette(routes=routes(self))
+
+    async def start(self) -> None:
+        await self.set_policy(self.engine.safe_policy)
+
+    async def set_policy(self, spec: PolicySpec) -> dict[str, Any]:
+        try:
+            build(spec, PolicyContext(self.engine.k_max, default_models(self.engine.k_max)))
+        except PolicyError as error:
+            raise PolicyRefused(str(error)) from error
+        if spec.name != self.spec.name:
+            self._learned_tokens = 0
+        self.spec = spec
+        return self._policy_state()
+
+    async def exchange(self, outlook: LoadOutlook | None) -> ReplicaReport:
+        self.outlook = outlook
+        return ReplicaReport(
+            at_s=time.time(),
+            batch=self.counters["running"],
+            emitted_tokens=self.counters["tokens"],
+            policy=self.spec.name,
+            policy_state=self._policy_state(),
+        )
+
+    async def check_health(self) -> None:
+        return None
+
+    async def stop(self) -> None:
+        return None
+
+    async def hold(self, at: int | None) -> None:
+        """No token from index `at` on is emitted; None releases."""
+        async with self._changed:
+            self._hold_at = at
+            self._changed.notify_all()
+
+    async def reached(self, counters: dict[str, int]) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: all(self.counters[name] >= n for name, n in counters.items()))
+
+    async def tokens(self, request: FakeRequest, choice: int) -> AsyncIterator[str]:
+        """The words of one choice, in time."""
+        await self._count(started=1, running=1)
+        try:
+            for i in range(request.limit):
+                await self._pass_gate(i)
+                await asyncio.sleep(self._duration_s(i))
+                await self._count(tokens=1)
+                self._learned_tokens += 1
+                yield self._word(request, choice, i)
+            await self._count(finished=1)
+        except (asyncio.CancelledError, GeneratorExit):
+            self.counters["cancelled"] += 1
+            raise
+        finally:
+            self.counters["running"] -= 1
+            asyncio.get_running_loop().create_task(self._count())
+
+    def fingerprint(self) -> str:
+        return f"{self.spec.name}{self.spec.params}"
+
+    async def _pass_gate(self, i: int) -> None:
+        async with self._changed:
+            if self._held(i):
+                self.counters["held"] += 1
+                self._changed.notify_all()
+                await self._changed.wait_for(lambda: not self._held(i))
+
+    def _held(self, i: int) -> bool:
+        return self._hold_at is not None and i >= self._hold_at
+
+    def _duration_s(self, i: int) -> float:
+        others = self.counters["running"] - 1
+        return (self.engine.tpot_ms + self.engine.tpot_per_request_ms * others if i else self.engine.ttft_ms) / 1e3
+
+    @staticmethod
+    def _word(request: FakeRequest, choice: int, i: int) -> str:
+        return f" w{zlib.crc32(f'{request.prompt}/{request.seed}/{choice}/{i}'.encode()) % 997}"
+
+    async def _count(self, **more: int) -> None:
+        async with self._changed:
+            self.counters.update(more)
+            self._changed.notify_all()
+
+    def _policy_state(self) -> dict[str, Any]:
+        return {"params": dict(self.spec.params), "state": {"tokens": self._learned_tokens}}

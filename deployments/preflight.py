@@ -1,0 +1,127 @@
+"""What can be seen to be wrong with a pair of models before an engine spends a minute on finding out."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+
+from deployments.problems import Problem
+from deployments.settings import VllmEngine
+
+GIB = 2**30
+PROCESSES_GIB = 2.0  # replica, engine core and worker without weights and cache; measured with vLLM 0.32 on a CPU
+BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1}
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def require_loadable(engine: VllmEngine, prefix: str = "args.engine") -> None:
+    """Raises ValueError with every problem found."""
+    found = problems(engine, prefix)
+    if found:
+        raise ValueError("; ".join(map(str, found)))
+
+
+def problems(engine: VllmEngine, prefix: str = "args.engine") -> list[Problem]:
+    """Missing files, vocabularies that do not match, too little memory. Hub ids are checked only if downloaded."""
+    named = {"model": engine.model} | ({} if engine.draft is None else {"draft": engine.draft})
+    found = [p for field, name in named.items() if (p := _missing(f"{prefix}.{field}", name))]
+    if found:
+        return found
+    folders = {field: folder for field, name in named.items() if (folder := _folder(name))}
+    if len(folders) == 2:
+        found += _vocabularies(folders["model"], folders["draft"], f"{prefix}.draft", str(engine.draft))
+    return found + _memory(engine, list(folders.values()), prefix)
+
+
+def _missing(field: str, name: str) -> Problem | None:
+    looks_local = name.startswith((".", "/", "~")) or Path(name).exists()
+    folder = Path(name).expanduser()
+    if looks_local:
+        if not folder.is_dir():
+            return Problem(field=field, value=name, fix=f"no such directory: {folder.absolute()}")
+        for pattern, what in (
+            ("config.json", "configuration"),
+            ("tokenizer*", "tokenizer"),
+            ("*.safetensors", "weights"),
+        ):
+            if not any(folder.glob(pattern)):
+                return Problem(field=field, value=name, fix=f"the directory has no {what} ({pattern})")
+    elif os.environ.get("HF_HUB_OFFLINE") == "1" and _folder(name) is None:
+        fix = "not a directory and not in the local hub cache, and HF_HUB_OFFLINE=1; give a path or unset it"
+        return Problem(field=field, value=name, fix=fix)
+    return None
+
+
+def _folder(name: str) -> Path | None:
+    """Where the model's files are, if they are here."""
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return local
+    cached = try_to_load_from_cache(name, "config.json") if name.count("/") == 1 else None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def _vocabularies(target: Path, draft: Path, field: str, name: str) -> list[Problem]:
+    sizes = [_text_config(folder).get("vocab_size") for folder in (target, draft)]
+    if sizes[0] != sizes[1]:
+        fix = f"its vocabulary has {sizes[1]} tokens and the target's {sizes[0]}; use a draft of the same family"
+        return [Problem(field=field, value=name, fix=fix)]
+    files = [folder / "tokenizer.json" for folder in (target, draft)]
+    if all(file.exists() for file in files):
+        words = [json.loads(file.read_text())["model"].get("vocab") for file in files]
+        if words[0] != words[1]:
+            fix = "its tokenizer gives the same ids to other words than the target's; use a draft of the same family"
+            return [Problem(field=field, value=name, fix=fix)]
+    return []
+
+
+def _text_config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    nested: dict[str, Any] = config.get("text_config", config)
+    return nested
+
+
+def _memory(engine: VllmEngine, folders: list[Path], prefix: str) -> list[Problem]:
+    """On a CPU only: on a GPU vLLM itself says what does not fit, before it loads anything."""
+    if Path("/proc/driver/nvidia/version").exists():
+        return []
+    weights_gib = sum(_weights_gib(folder, engine.dtype) for folder in folders)
+    need_gib = weights_gib + (engine.kv_cache_gib or 0.0) + PROCESSES_GIB
+    free_gib = _available_gib()
+    if need_gib <= free_gib:
+        return []
+    fix = (
+        f"needs about {need_gib:.1f} GiB ({weights_gib:.1f} weights, {engine.kv_cache_gib or 0:.1f} KV cache, "
+        f"{PROCESSES_GIB:.1f} processes) and {free_gib:.1f} GiB are free; lower kv_cache_gib or use a smaller model"
+    )
+    return [Problem(field=f"{prefix}.model", value=engine.model, fix=fix)]
+
+
+def _weights_gib(folder: Path, dtype: str) -> float:
+    """Size once loaded: parameters as counted in the files' headers, at the width they will have."""
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        for tensor in _header(file).values():
+            count = 1
+            for side in tensor["shape"]:
+                count *= side
+            total += count * WIDTHS.get(dtype, BYTES.get(tensor["dtype"], 2))
+    return total / GIB
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file: 8 bytes of length, then JSON."""
+    with file.open("rb") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        header: dict[str, Any] = json.loads(opened.read(size))
+    header.pop("__metadata__", None)
+    return header
+
+
+def _available_gib() -> float:
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) / 2**20

@@ -1,0 +1,164 @@
+"""One engine behind one actor: serves calls, swaps policies live, reports to the load monitor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from deployments.backend import Backend, EngineFailed, PolicyRefused, make
+from deployments.calls import Call, Head, answer, whole
+from deployments.live import Live
+from deployments.problems import Problem, of_policy
+from deployments.replica_metrics import ReplicaMetrics
+from deployments.settings import AppArgs, ReplicaConfig
+from deployments.status import ReplicaStatus
+from policies.exchange import LoadOutlook
+from policies.registry import PolicySpec
+
+logger = logging.getLogger(__name__)
+
+RESIDENCE_GAIN = 0.1  # of the running mean of how long requests stay
+
+
+class Replica:
+    """`max_ongoing_requests` bounds what is in flight here; the engine queues what its batch cannot take."""
+
+    async def __init__(self, args: AppArgs, monitor: DeploymentHandle, name: str = "") -> None:  # type: ignore[misc]  # Serve awaits it
+        self.engine = args.engine
+        self.name = name or _replica_name()
+        self.backend: Backend = make(args.engine)
+        self.metrics = ReplicaMetrics()
+        self._live = Live(ReplicaConfig(policy=args.engine.safe_policy))
+        self._serving = args.engine.safe_policy
+        self._monitor = monitor.options(method_name="exchange")
+        self._reloading = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._outlook: tuple[LoadOutlook, float] | None = None
+        self._received = 0
+        self._residence_s = 0.0
+        self._started_at_s = time.time()
+        self._answered_at_s = time.monotonic()
+        await self.backend.start()
+        self._answered_at_s = time.monotonic()
+        self._reporting = asyncio.create_task(self._report_forever())
+
+    async def serve(self, call: Call) -> AsyncIterator[Head | bytes]:
+        """A Head with the first part of the body, then the further parts as the engine makes them."""
+        started_s = time.monotonic()
+        self._received += 1
+        try:
+            async for part in answer(self.backend.app, call):
+                yield part
+        finally:
+            self._residence_s += RESIDENCE_GAIN * (time.monotonic() - started_s - self._residence_s)
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Checked before anything is touched; what is refused leaves the old config serving. Never raises."""
+        async with self._reloading:
+            problems = await self._try(user_config)
+            if problems:
+                self._live.reject(problems)
+            self.metrics.reloaded("rejected" if problems else "applied")
+            self._news.set()
+
+    async def exposition(self) -> tuple[str, str]:
+        """This replica's name and its metrics: the engine's own and ours."""
+        _, engine = await whole(self.backend.app, Call("GET", "/metrics"))
+        return self.name, engine.decode() + self.metrics.exposition()
+
+    async def alive(self) -> bool:
+        """True, or raises as `check_health` does."""
+        await self.check_health()
+        return True
+
+    async def check_health(self) -> None:
+        """Serve replaces the replica when this raises: a dead engine, or one that answers nothing any more."""
+        await self.backend.check_health()
+        silent_s = time.monotonic() - self._answered_at_s
+        if silent_s > self._live.now.stalled_after_s:
+            raise EngineFailed(f"the engine has not answered for {silent_s:.0f} s")
+        if self._reporting.done():
+            raise EngineFailed("reporting ended") from self._reporting.exception()
+
+    async def status(self) -> ReplicaStatus:
+        """The engine's figures and what this replica knows beside them."""
+        report = await self.backend.exchange(self._aged_outlook())
+        self._answered_at_s = time.monotonic()
+        return ReplicaStatus(
+            replica=self.name,
+            pid=os.getpid(),
+            started_at_s=self._started_at_s,
+            policy=self._serving,
+            reloads_applied=self._live.applied,
+            reloads_rejected=self._live.rejected,
+            last_rejection=self._live.rejection,
+            received=self._received,
+            residence_s=self._residence_s,
+            seats=self.engine.max_num_seqs,
+            report=report,
+        )
+
+    async def __del__(self) -> None:
+        self._reporting.cancel()
+        await self.backend.stop()
+
+    async def _try(self, user_config: dict[str, Any]) -> list[Problem]:
+        parsed = self._live.parse(user_config)
+        if isinstance(parsed, list):
+            return parsed
+        problems = of_policy(parsed.policy, self.engine.k_max)
+        if not problems:
+            problems = await self._set_policy(parsed.policy)
+        if not problems:
+            self._live.accept(parsed)
+        return problems
+
+    async def _set_policy(self, spec: PolicySpec) -> list[Problem]:
+        if spec == self._serving:
+            return []
+        try:
+            await self.backend.set_policy(spec)
+        except (PolicyRefused, EngineFailed) as error:
+            return [Problem(field="policy", value=spec.name, fix=str(error))]
+        self._serving = spec
+        return []
+
+    async def _report_forever(self) -> None:
+        while True:
+            started_s = time.monotonic()
+            self._news.clear()
+            await self._report(await self.status())
+            rest_s = self._live.now.report_every_s - (time.monotonic() - started_s)
+            try:
+                await asyncio.wait_for(self._news.wait(), max(rest_s, 0))
+            except TimeoutError:
+                continue
+
+    async def _report(self, status: ReplicaStatus) -> None:
+        """Without the monitor the engine goes on with its exact local state; the outlook ages."""
+        try:
+            outlook = await asyncio.wait_for(self._monitor.remote(status), timeout=1)
+            self._outlook = outlook, time.monotonic()
+        except (RayError, RayServeException, TimeoutError) as error:
+            if self.metrics.exchange_failed():
+                logger.warning("load monitor unreachable, local state only: %r", error)
+
+    def _aged_outlook(self) -> LoadOutlook | None:
+        if self._outlook is None:
+            return None
+        outlook, at_s = self._outlook
+        return outlook.model_copy(update={"age_s": outlook.age_s + time.monotonic() - at_s})
+
+
+def _replica_name() -> str:
+    """Serve's unique id of this replica."""
+    return str(serve.get_replica_context().replica_id.unique_id)

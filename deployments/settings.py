@@ -1,0 +1,104 @@
+"""Everything a config file may say about the service. Frozen, bounded, and a misspelt key is an error.
+
+What restarts replicas (`args`) is apart from what changes live (`user_config`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from policies.fleet.outlook import OutlookSettings
+from policies.registry import PolicySpec
+
+
+class Settings(BaseModel):
+    """Base of all settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Speculation(Settings):
+    """What every engine needs to know about speculation; fixed for a replica's life."""
+
+    k_max: int = Field(default=5, ge=1, le=16, description="most draft tokens per request and step, tokens")
+    max_num_seqs: int = Field(default=32, ge=1, le=4096, description="requests decoded together")
+    safe_policy: PolicySpec = Field(
+        default=PolicySpec(name="off"), description="what a replica serves with until a valid policy arrives"
+    )
+
+
+class VllmEngine(Speculation):
+    """One vLLM engine per replica."""
+
+    kind: Literal["vllm"]
+    model: str = Field(min_length=1, description="target: a directory or a hub id")
+    draft: str | None = Field(default=None, description="draft: the same; null serves without speculation")
+    served_model_name: str | None = Field(default=None, description="name clients send; null: `model` as written")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_model_len: int | None = Field(default=None, ge=16, description="tokens; null: what the model was trained for")
+    max_num_batched_tokens: int | None = Field(default=None, ge=16, description="tokens a step may schedule")
+    kv_cache_gib: float | None = Field(default=None, gt=0, description="GiB of KV cache; null: vLLM decides")
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="share of GPU memory; unused on a CPU")
+    tensor_parallel_size: int = Field(default=1, ge=1, le=64)
+    enforce_eager: bool = Field(default=True, description="false compiles: more start-up time, less per step")
+    chat_template: str | None = Field(default=None, description="path, or null for the tokenizer's own")
+    seed: int = Field(default=0, ge=0)
+    env: dict[str, str] = Field(default_factory=dict, description="environment of the engine's processes")
+    vllm_args: dict[str, Any] = Field(default_factory=dict, description="any further vLLM engine argument")
+
+
+class FakeEngine(Speculation):
+    """A test double with a stated contract (see fake_backend.py): no model, no vLLM."""
+
+    kind: Literal["fake"]
+    served_model_name: str = "fake"
+    ttft_ms: float = Field(default=0.0, ge=0, description="to the first token, milliseconds")
+    tpot_ms: float = Field(default=0.0, ge=0, description="between tokens at batch 1, milliseconds")
+    tpot_per_request_ms: float = Field(default=0.0, ge=0, description="added for every other running request")
+    max_model_len: int = Field(default=4096, ge=16, description="tokens")
+
+
+Engine = Annotated[VllmEngine | FakeEngine, Field(discriminator="kind")]
+
+
+class AppArgs(Settings):
+    """`args` of the application. A change restarts every replica."""
+
+    engine: Engine
+
+
+class ReplicaConfig(Settings):
+    """`user_config` of Replica: live within half a second, never a restart."""
+
+    policy: PolicySpec = PolicySpec(name="off")
+    report_every_s: float = Field(default=0.25, ge=0.05, le=2, description="between reports to the load monitor")
+    stalled_after_s: float = Field(default=60, ge=1, le=600, description="no answer from the engine: unhealthy")
+
+
+class IngressConfig(Settings):
+    """`user_config` of Ingress."""
+
+    max_body_bytes: int = Field(default=4 << 20, ge=1024, le=256 << 20, description="larger requests get 413")
+    max_choices: int = Field(default=16, ge=1, le=128, description="largest n a request may ask for")
+    first_token_timeout_s: float = Field(default=120, gt=0, le=3600, description="then 503 instead of waiting on")
+    attempts: int = Field(default=3, ge=1, le=10, description="replicas tried while no token has been sent")
+    retry_after_s: int = Field(default=1, ge=1, le=600, description="Retry-After when nothing can serve")
+    probe_timeout_s: float = Field(default=2, gt=0, le=30, description="for /health, /metrics and /v1/replicas")
+
+
+class MonitorConfig(Settings):
+    """`user_config` of LoadMonitor."""
+
+    stale_after_s: float = Field(default=1.0, ge=0.2, le=30, description="a replica silent for longer is not counted")
+    forget_after_s: float = Field(default=30.0, ge=1, le=3600, description="a replica silent for longer is dropped")
+    outlook: OutlookSettings = Field(default=OutlookSettings(), description="how arrivals are forecast")
+
+
+USER_CONFIGS: dict[str, type[Settings]] = {
+    "Ingress": IngressConfig,
+    "LoadMonitor": MonitorConfig,
+    "Replica": ReplicaConfig,
+}
+"""The deployments of the application and what their `user_config` may hold."""

@@ -1,0 +1,55 @@
+"""What a replica says of itself, four times a second, and what the monitor makes of it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deployments.problems import Problem
+from policies.exchange import LoadOutlook, ReplicaReport
+from policies.registry import PolicySpec
+
+
+class Frozen(BaseModel):
+    """Base of what travels between the deployments."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rejection(Frozen):
+    """A config that was refused; the one before it still serves."""
+
+    at_s: float = Field(description="wall clock, seconds")
+    problems: tuple[Problem, ...]
+
+
+class ReplicaStatus(Frozen):
+    """A replica in its own words."""
+
+    replica: str
+    pid: int
+    started_at_s: float
+    policy: PolicySpec = Field(description="what the engine runs")
+    reloads_applied: int = 0
+    reloads_rejected: int = 0
+    last_rejection: Rejection | None = None
+    received: int = Field(default=0, description="requests since start")
+    residence_s: float = Field(default=0.0, description="running mean of a request's stay here")
+    seats: int = Field(default=1, description="requests the engine runs at once")
+    report: ReplicaReport
+
+
+class SeenReplica(Frozen):
+    """A status with how long ago it came, seconds. Stale: not counted as capacity."""
+
+    status: ReplicaStatus
+    age_s: float
+    stale: bool
+
+
+class FleetStatus(Frozen):
+    """The load monitor's view."""
+
+    at_s: float
+    replicas: tuple[SeenReplica, ...]
+    outlook: LoadOutlook
+    last_rejection: Rejection | None = Field(default=None, description="of the monitor's own config")

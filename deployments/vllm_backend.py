@@ -1,0 +1,155 @@
+"""vLLM in the replica's process: AsyncLLM behind vLLM's own OpenAI application, its worker replaced by ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from deployments.backend import EngineFailed, PolicyRefused
+from deployments.preflight import require_loadable
+from deployments.settings import VllmEngine
+from policies.exchange import LoadOutlook, ReplicaReport
+from policies.registry import PolicySpec
+
+logger = logging.getLogger(__name__)
+
+ENGINE = "deployments.engine"
+
+
+class VllmBackend:
+    """Implements deployments.backend.Backend. Without a draft it is stock vLLM and only the policy `off` exists."""
+
+    def __init__(self, engine: VllmEngine) -> None:
+        self.engine = engine
+        self.app: ASGIApp
+        self._llm: AsyncLLM
+
+    async def start(self) -> None:
+        """Loads the models; half a minute or more. Raises ValueError before that for what can be seen to be wrong."""
+        require_loadable(self.engine)
+        os.environ.update(environment(self.engine))  # inherited by the engine's processes
+        args = arguments(self.engine)
+        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(args))
+        tasks = await self._llm.get_supported_tasks()
+        app = build_app(args, tasks, self._llm.model_config)
+        await init_app_state(self._llm, app.state, args, tasks)
+        self.app = app
+
+    async def set_policy(self, spec: PolicySpec) -> dict[str, Any]:
+        """Between two engine steps. Raises PolicyRefused, EngineFailed."""
+        if self.engine.draft is None:
+            if spec.name != "off":
+                raise PolicyRefused(f"{spec.name!r} needs a draft model: set args.engine.draft")
+            return {}
+        answer = await self._rpc("set_policy", spec.name, dict(spec.params))
+        if not answer["ok"]:
+            raise PolicyRefused(answer["error"])
+        return answer
+
+    async def exchange(self, outlook: LoadOutlook | None) -> ReplicaReport:
+        """Answered between two engine steps. Raises EngineFailed."""
+        if self.engine.draft is None:
+            await self.check_health()
+            return ReplicaReport(at_s=time.time(), policy="off")
+        return ReplicaReport.model_validate(await self._rpc("exchange", outlook and outlook.model_dump()))
+
+    async def check_health(self) -> None:
+        """Raises EngineFailed once vLLM has given its engine up."""
+        try:
+            await self._llm.check_health()
+        except EngineDeadError as error:
+            raise EngineFailed(str(error)) from error
+
+    async def stop(self) -> None:
+        """Ends the engine's processes."""
+        self._llm.shutdown()
+
+    async def _rpc(self, method: str, *args: Any) -> dict[str, Any]:
+        """What the first worker answers; every worker takes the same decision."""
+        try:
+            answers: list[dict[str, Any]] = await self._llm.collective_rpc(method, args=args)
+        except EngineDeadError as error:
+            raise EngineFailed(str(error)) from error
+        return answers[0]
+
+
+def arguments(engine: VllmEngine) -> Namespace:
+    """VLLM's own arguments with ours on top.
+
+    Raises:
+        ValueError: `vllm_args` names an argument vLLM does not have, or one that belongs to another field.
+    """
+    args: Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args([])
+    ours = _ours(engine)
+    for name in engine.vllm_args:
+        if name not in vars(args):
+            raise ValueError(f"args.engine.vllm_args.{name}: vLLM has no such argument; see `vllm serve --help=all`")
+        if name in ours:
+            raise ValueError(f"args.engine.vllm_args.{name}: set by this service; use the field of args.engine")
+    for name, value in {**ours, **engine.vllm_args}.items():
+        setattr(args, name, value)
+    return args
+
+
+def environment(engine: VllmEngine) -> dict[str, str]:
+    """What the engine's processes need in their environment; `engine.env` has the last word."""
+    env = {"VLLM_NO_USAGE_STATS": "1"}
+    if engine.draft is not None:
+        env["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # model runner V2 has no proposer to replace
+    preloaded = os.environ.get("LD_PRELOAD", "")
+    openmp = Path(sys.prefix) / "lib" / "libiomp5.so"  # of intel-openmp, in the CPU lock; vLLM asks for it
+    if openmp.exists() and openmp.name not in preloaded:
+        env["LD_PRELOAD"] = f"{openmp}:{preloaded}".rstrip(":")
+    return env | engine.env
+
+
+def _ours(engine: VllmEngine) -> dict[str, Any]:
+    ours: dict[str, Any] = {
+        "model": engine.model,
+        "served_model_name": [engine.served_model_name or engine.model],
+        "dtype": engine.dtype,
+        "max_num_seqs": engine.max_num_seqs,
+        "gpu_memory_utilization": engine.gpu_memory_utilization,
+        "tensor_parallel_size": engine.tensor_parallel_size,
+        "enforce_eager": engine.enforce_eager,
+        "seed": engine.seed,
+        "enable_log_requests": False,
+    }
+    optional = {
+        "max_model_len": engine.max_model_len,
+        "max_num_batched_tokens": engine.max_num_batched_tokens,
+        "kv_cache_memory_bytes": None if engine.kv_cache_gib is None else int(engine.kv_cache_gib * 2**30),
+        "chat_template": engine.chat_template,
+    }
+    ours |= {name: value for name, value in optional.items() if value is not None}
+    return ours if engine.draft is None else ours | _speculation(engine)
+
+
+def _speculation(engine: VllmEngine) -> dict[str, Any]:
+    return {
+        "speculative_config": {
+            "method": "draft_model",
+            "model": engine.draft,
+            "num_speculative_tokens": engine.k_max,
+        },
+        "worker_cls": f"{ENGINE}.worker.AdaptiveWorker",
+        "scheduler_cls": f"{ENGINE}.scheduler.AdaptiveScheduler",
+        "distributed_executor_backend": f"{ENGINE}.executor.AdaptiveExecutor",
+        "additional_config": {"adaspec": {"policy": engine.safe_policy.model_dump(), "seed": engine.seed}},
+        "async_scheduling": False,  # a draft is decided after its verify
+        "per_request_spec_decode_metrics": "summary",
+    }
