@@ -14,6 +14,8 @@ from policies.fleet.views import FleetSettings, FleetView, RequestView
 
 
 class AdmitSettings(FleetSettings):
+    """When the fleet is full."""
+
     min_slack: float = Field(default=0.0, ge=-1, le=1, description="share of each objective that must be left over")
     queue_limit: int = Field(default=256, ge=0, description="most requests held at the door")
     seats_factor: float = Field(default=2.0, gt=0, description="most requests per seat when no objective limits them")
@@ -25,6 +27,8 @@ class AdmitSettings(FleetSettings):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
+    """What to do with a request now, and why."""
+
     action: Literal["serve", "queue", "shed"]
     reason: str  # fits, infeasible, ttft, tpot, kv, seats, no_replica
     route: Route | None = None
@@ -34,7 +38,7 @@ class Admission:
 def admit(fleet: FleetView, request: RequestView, queued: int, settings: AdmitSettings) -> Admission:
     """Predict on arrival. `queued` requests with an earlier deadline are already held at the door.
 
-    An objective that even an idle replica would miss is no reason to refuse: such a request is served as well as can be.
+    An objective that even an idle replica would miss is no reason to refuse: such a request is served best effort.
     """
     if fleet.replicas == 0:
         return _hold(request, queued, "no_replica", settings.min_retry_s, settings)

@@ -14,6 +14,8 @@ P90 = 1.2816  # standard normal quantile
 
 
 class OutlookSettings(FleetSettings):
+    """How far to look and how fast to forget."""
+
     horizon_s: float = Field(default=1.0, gt=0, le=60)
     level_s: float = Field(default=2.0, gt=0, description="memory of the arrival rate")
     slope_s: float = Field(default=4.0, gt=0, description="memory of its growth")

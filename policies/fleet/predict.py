@@ -11,6 +11,8 @@ from policies.fleet.views import FleetView, FloatArray, RequestView
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
+    """What the request would get, by replica."""
+
     ttft_s: FloatArray  # [R]
     tpot_s: FloatArray  # [R]
     idle_tpot_s: FloatArray  # [R] the TPOT of a request alone there: no admission rule can do better

@@ -12,12 +12,16 @@ from policies.fleet.views import FleetSettings, FleetView, FloatArray, RequestVi
 
 
 class RouteSettings(FleetSettings):
+    """What counts as equal, and as too old."""
+
     tie_slack: float = Field(default=0.05, ge=0, le=1, description="slack this close to the best counts as equal")
     stale_after_s: float = Field(default=2.0, gt=0, description="an older report is trusted only if all are as old")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
+    """The replica chosen, and what was predicted of all."""
+
     index: int
     prediction: Prediction
 

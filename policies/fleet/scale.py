@@ -11,6 +11,8 @@ from policies.fleet.views import FleetSettings
 
 
 class ScaleSettings(FleetSettings):
+    """Bounds, the load to aim at, and patience."""
+
     min_replicas: int = Field(default=1, ge=0)
     max_replicas: int = Field(default=1, ge=1)
     target_load: float = Field(default=0.75, gt=0, le=1, description="expected batch over the batch that meets the SLO")
@@ -21,6 +23,8 @@ class ScaleSettings(FleetSettings):
 
 @dataclass(frozen=True, slots=True)
 class ScaleView:
+    """The fleet as the monitor sees it."""
+
     at_s: float
     replicas: int  # running or starting
     expected_batch: float  # p90 over the fleet once a started replica would be ready, waiting requests included

@@ -1,0 +1,30 @@
+"""`python -m loadgen COMMAND`: one module a command, imported when it is chosen."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from argparse import ArgumentParser
+
+COMMANDS = {
+    "sim": ("loadgen.sim.command", "simulate a fleet: the same policies, a true cost and acceptance model"),
+}
+"""Command -> module with `add_arguments(parser)` and `run(args) -> exit status`, and its one-line help."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, return the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = ArgumentParser(prog="python -m loadgen", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (module, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if argv[:1] == [name]:
+            importlib.import_module(module).add_arguments(command)
+    args = parser.parse_args(argv)
+    status: int = importlib.import_module(COMMANDS[args.command][0]).run(args)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
