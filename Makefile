@@ -12,12 +12,13 @@ export HF_HUB_OFFLINE := 1
 PYTHON := $(or $(PYTHON),$(shell for p in python3.11 python3.12; do $$p -c '' 2>/dev/null && echo $$p && break; done))
 LOCK := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 # PyPI's torch is the CUDA build. A pip that was given its own wheels (find-links) takes the CPU build from there.
-PYTORCH = $(shell $(PYTHON) -m pip config list 2>/dev/null | grep -q find-links \
+# (grep -q would close the pipe early, which pipefail turns into a "no".)
+PYTORCH = $(shell $(PYTHON) -m pip config list 2>/dev/null | grep find-links >/dev/null \
 	|| echo --extra-index-url https://download.pytorch.org/whl/cpu)
-BIN := .venv/bin
+PIP_INSTALL := .venv/bin/pip install -qq --no-deps
 LOCKED := .venv/.locked-$(LOCK)
 STAMP := .venv/.installed
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help
 help: ## List the targets
@@ -30,12 +31,12 @@ $(LOCKED): requirements/$(LOCK).txt requirements/dev.txt
 	@test -n "$(PYTHON)" || { echo "python3.11 or python3.12 is needed: none found on PATH" >&2; exit 1; }
 	@echo "venv: installing the $(LOCK) lock for $(PYTHON); this takes some minutes, once"
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/pip install -qq --no-deps --only-binary :all: $(if $(filter cpu,$(LOCK)),$(PYTORCH)) \
-		-r requirements/$(LOCK).txt -r requirements/dev.txt
+	@$(if $(filter cpu,$(LOCK)),$(PIP_INSTALL) $(PYTORCH) -r <(grep ^torch== requirements/cpu.txt))
+	@$(PIP_INSTALL) --only-binary :all: -r requirements/$(LOCK).txt -r requirements/dev.txt
 	@touch $@
 
 $(STAMP): $(LOCKED) pyproject.toml
-	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
+	@$(PIP_INSTALL) --no-build-isolation -e .
 	@touch $@
 
 .PHONY: check
