@@ -14,7 +14,7 @@ LOCK := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 # PyPI's torch is the CUDA build. A pip that was given its own wheels (find-links) takes the CPU build from there.
 # (grep -q would close the pipe early, which pipefail turns into a "no".)
 PYTORCH = $(shell $(PYTHON) -m pip config list 2>/dev/null | grep find-links >/dev/null \
-	|| echo --extra-index-url https://download.pytorch.org/whl/cpu)
+	|| echo --index-url https://download.pytorch.org/whl/cpu)
 PIP_INSTALL := .venv/bin/pip install -qq --no-deps
 LOCKED := .venv/.locked-$(LOCK)
 STAMP := .venv/.installed
