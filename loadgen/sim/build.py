@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from loadgen.sim.batch import Batch, Streams
@@ -14,7 +16,7 @@ from loadgen.sim.scenario import ORACLE, Scenario
 from loadgen.sim.speculation import Speculation
 from loadgen.sim.truth import Truth
 from loadgen.sim.workload import Texts, Workload
-from policies.api import Policy, PolicyContext, StepView
+from policies.api import Policy, PolicyContext
 from policies.guard import Guard
 from policies.registry import build
 
@@ -28,23 +30,32 @@ def replica(scenario: Scenario, work: Workload, record: Record, texts: Texts, in
     streams = Streams(texts, truth.seats, int(work.output_tokens.max()), k_max)
     models = fitted(truth, k_max)
     context = PolicyContext(k_max=k_max, models=models, seed=child(scenario.seed, f"policy/{index}") % 2**32)
-    free = scenario.policy.name == ORACLE
-    policy: Policy = _oracle(context, truth, batch, streams) if free else build(scenario.policy, context)
-    spec = Speculation(Guard(policy), models, truth, streams, free=free)
+    oracle = Oracle(context) if scenario.policy.name == ORACLE else None
+    policy: Policy = oracle or build(scenario.policy, context)
+    spec = Speculation(Guard(policy), models, truth, streams, free=oracle is not None)
     tally = Tally(bucket_s=max(scenario.duration_s, float(work.arrival_s[-1])) / TIME_BUCKETS)
-    return Replica(scenario, work, record, spec, batch, tally, generator(scenario.seed, f"noise/{index}"))
+    made = Replica(scenario, work, record, spec, batch, tally, generator(scenario.seed, f"noise/{index}"))
+    if oracle:
+        oracle.seer = Inside(made, streams, truth)
+    return made
 
 
-def _oracle(context: PolicyContext, truth: Truth, batch: Batch, streams: Streams) -> Oracle:
-    def conditional(k: int) -> FloatArray:
-        streams.fill(batch)
-        return streams.true(batch.row, batch.emitted, k)
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A replica's own truth, for the oracle."""
 
-    def times(k: int, view: StepView) -> FloatArray:
-        b, context_tokens = view.batch, int(view.context_tokens.sum())
-        room = (view.token_budget or 0) - b
-        prefill = max(0, min(view.waiting_prefill_tokens or 0, room))
-        verify = b + prefill + np.arange(b * k + 1, dtype=np.float64)
-        return truth.draft_s(k, b, context_tokens, 0) + truth.verify_each_s(verify, b, context_tokens)
+    replica: Replica
+    streams: Streams
+    truth: Truth
 
-    return Oracle(context, conditional, times)
+    def acceptance(self, k: int) -> FloatArray:
+        """As `Seer`."""
+        batch = self.replica.batch
+        self.streams.fill(batch)
+        return self.streams.true(batch.row, batch.emitted, k)
+
+    def step_s(self, k: int) -> FloatArray:
+        """As `Seer`."""
+        b, context_tokens = self.replica.batch.n, int(self.replica.batch.context.sum())
+        tokens = b + self.replica.next_prefill_tokens() + np.arange(b * k + 1, dtype=np.float64)
+        return self.truth.draft_s(k, b, context_tokens, 0) + self.truth.verify_each_s(tokens, b, context_tokens)

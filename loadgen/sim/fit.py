@@ -1,47 +1,54 @@
-"""The models a policy starts with: what an offline profile of the true engine would give."""
+"""The models a policy starts with: the defaults, having seen an offline profile of the true engine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-from scipy.optimize import nnls
 
 from loadgen.sim.truth import Truth
+from policies.api import StepFeedback
 from policies.estimators import default_models
-from policies.estimators.cost import LinearCoefficients, LinearCost
 from policies.models import Models
 
-BATCHES, CONTEXTS, LENGTHS = (1, 4, 16, 64, 256), (128, 512, 2048), (1, 2, 4, 8)
+BATCHES, CONTEXTS, LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256), (128, 1024), (0, 1, 3, 7)
 
 
 def fitted(truth: Truth, k_max: int) -> Models:
-    """Default models with the cost fitted to a noiseless profile of `truth`."""
-    return Models(LinearCost(profile(truth)), default_models(k_max).acceptance)
+    """Default models whose cost has seen every profiled shape once, without noise."""
+    models = default_models(k_max)
+    for shape in profile(truth, k_max):
+        models.cost.observe(shape)
+    return models
 
 
-def profile(truth: Truth) -> LinearCoefficients:
-    """Non-negative least squares of relative error over batches, contexts and tokens a request."""
-    shapes = [(b, b * c) for b, c in product(BATCHES, CONTEXTS) if b <= truth.seats and b * c <= truth.kv_tokens]
-    verify = [(ctx, b * n, 1.0, truth.verify_s(b * n, b, ctx)) for (b, ctx), n in product(shapes, LENGTHS)]
-    draft = [(ctx, b, 1.0, truth.draft.seconds(b, b, ctx)) for b, ctx in shapes]
-    target_alpha, target_gamma, target_delta = _line(verify)
-    draft_alpha, draft_gamma, draft_delta = _line(draft)
-    return LinearCoefficients(
-        target_alpha_s=target_alpha,
-        target_gamma_s=target_gamma,
-        target_delta_s=max(0.0, target_delta - truth.overhead_s),
-        draft_alpha_s=draft_alpha,
-        draft_gamma_s=draft_gamma,
-        draft_delta_s=draft_delta,
-        catch_up_s=truth.draft.token_s,
-        overhead_s=truth.overhead_s,
+def profile(truth: Truth, k_max: int) -> Iterator[StepFeedback]:
+    """Steps over batches, contexts and K that the engine can hold, each with and without a prompt beside it."""
+    room = truth.token_budget
+    for batch, context, k in product(BATCHES, CONTEXTS, LENGTHS):
+        tokens = batch * (k + 1)
+        if batch > truth.seats or k > k_max or tokens > room or batch * context > truth.kv_tokens:
+            continue
+        yield _step(truth, batch, batch * context, k, 0)
+        yield _step(truth, batch, batch * context, k, min(256, room - tokens))
+
+
+def _step(truth: Truth, batch: int, context_tokens: int, k: int, prefill_tokens: int) -> StepFeedback:
+    draft_s = truth.draft_s(k, batch, context_tokens, 0)
+    verify_s = truth.verify_s(batch * (k + 1) + prefill_tokens, batch, context_tokens)
+    lengths = np.full(batch, k)
+    return StepFeedback(
+        step=0,
+        request_ids=tuple(map(str, range(batch))),
+        k=k,
+        drafted=lengths,
+        verified=lengths,
+        accepted=np.zeros(batch, np.int64),
+        features={},
+        context_tokens=context_tokens,
+        prefill_tokens=prefill_tokens,
+        draft_s=draft_s,
+        verify_s=verify_s,
+        step_s=draft_s + verify_s,
     )
-
-
-def _line(rows: Sequence[tuple[float, float, float, float]]) -> tuple[float, float, float]:
-    table = np.array(rows)
-    weighted = table[:, :3] / table[:, 3:]
-    alpha, gamma, delta = nnls(weighted, np.ones(len(table)))[0]
-    return float(alpha), float(gamma), float(delta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -11,8 +12,17 @@ from loadgen.sim.workload import IntArray
 from policies.api import DraftBundle, PolicyContext, StepPlan, StepView, VerifyPlan
 from policies.base import BasePolicy, Params
 
-Times = Callable[[int, StepView], FloatArray]
-"""True seconds of a step with `k` draft passes, by draft tokens verified: [B * k + 1]."""
+
+class Seer(Protocol):
+    """What only a simulator knows about its present batch of B requests."""
+
+    def acceptance(self, k: int) -> FloatArray:
+        """True conditional acceptance of the next k tokens [B, k]."""
+        ...
+
+    def step_s(self, k: int) -> FloatArray:
+        """True seconds of the next step with k draft passes, by draft tokens verified [B * k + 1]."""
+        ...
 
 
 def best(conditional: FloatArray, k_limit: IntArray, times: Callable[[int], FloatArray]) -> tuple[int, IntArray]:
@@ -45,14 +55,15 @@ class Oracle(BasePolicy[Params]):
 
     name = "oracle"
 
-    def __init__(self, context: PolicyContext, truth: Callable[[int], FloatArray], times: Times) -> None:
-        """`truth(k)` gives the present batch's true conditional acceptance [B, k]."""
+    def __init__(self, context: PolicyContext) -> None:
         super().__init__(Params(), context)
-        self._truth, self._times = truth, times
+        self.seer: Seer | None = None  # the engine it runs in, set once that exists
         self._lengths: IntArray = np.zeros(0, np.int64)
 
     def plan(self, view: StepView) -> StepPlan:
-        k, self._lengths = best(self._truth(view.k_max), view.k_limit, lambda k: self._times(k, view))
+        if self.seer is None:
+            raise RuntimeError("the oracle runs in a simulator only")
+        k, self._lengths = best(self.seer.acceptance(view.k_max), view.k_limit, self.seer.step_s)
         return StepPlan(k=k, reason="oracle")
 
     def select(self, bundle: DraftBundle) -> VerifyPlan:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -72,6 +73,13 @@ class Replica:
     def used_blocks(self) -> int:
         """KV blocks held, look-ahead slots included."""
         return self.queue.reserved_blocks + self._decode_blocks
+
+    def next_prefill_tokens(self) -> int:
+        """Prompt tokens the next step would compute if it verified no drafts and KV sufficed."""
+        queue = self.queue
+        free = self._truth.seats - self.batch.n - len(queue.prefilling)
+        left = sum(p.left for p in (*queue.prefilling, *islice(queue.waiting, max(free, 0))))
+        return min(left, self._truth.token_budget - self.batch.n)
 
     def submit(self, request: int, now: float) -> float | None:
         """Queue a request; when the replica was idle, returns when to call `advance`."""

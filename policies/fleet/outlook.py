@@ -29,6 +29,7 @@ class Arrivals:
     at_s: float
     level_rps: float = 0.0
     slope_rps2: float = 0.0
+    samples: int = 0  # since the level was last dropped: the first ones are averaged
 
     def forecast_rps(self, horizon_s: float) -> float:
         """Mean rate over the horizon."""
@@ -53,12 +54,12 @@ def observed(state: Arrivals, arrivals: int, at_s: float, settings: OutlookSetti
         return state
     expected = max(0.0, state.level_rps + state.slope_rps2 * dt) * dt
     if abs(arrivals - expected) > settings.surprise * math.sqrt(max(expected, 1.0)):
-        return Arrivals(at_s, arrivals / dt, 0.0)
+        return Arrivals(at_s, arrivals / dt, 0.0, 1)
     error = arrivals / dt - expected / dt
     gain = 1 - math.exp(-dt / settings.level_s)
     slope_gain = gain * (1 - math.exp(-dt / settings.slope_s))
-    level = expected / dt + gain * error
-    return Arrivals(at_s, max(0.0, level), state.slope_rps2 + slope_gain * error / dt)
+    level = expected / dt + max(gain, 1 / (state.samples + 1)) * error
+    return Arrivals(at_s, max(0.0, level), state.slope_rps2 + slope_gain * error / dt, state.samples + 1)
 
 
 def outlook(
