@@ -14,8 +14,17 @@ from policies.base import BasePolicy, FromCallable, Params
 CONTROLLERS = {
     "off": "policies.controllers.off:Off",
     "fixed": "policies.controllers.fixed:Fixed",
+    "schedule": "policies.controllers.schedule:Schedule",
+    "aimd": "policies.controllers.aimd:Aimd",
+    "ema_tiers": "policies.controllers.ema_tiers:EmaTiers",
     "confidence": "policies.controllers.confidence:Confidence",
     "adaspec": "policies.controllers.adaspec:AdaSpec",
+    "goodput": "policies.controllers.goodput:Goodput",
+    "nightjar": "policies.controllers.nightjar:Nightjar",
+    "budget": "policies.controllers.budget:Budget",
+    "slo_custom": "policies.controllers.slo_custom:SloCustom",
+    "specdec_pp": "policies.controllers.specdec_pp:SpecDecPP",
+    "slo_goodput": "policies.controllers.slo_goodput:SloGoodput",
     "probed": "policies.wrappers:Probed",
     "steady": "policies.wrappers:Steady",
 }

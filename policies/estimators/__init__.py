@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from policies.estimators.acceptance import PerPosition
-from policies.estimators.cost import LinearCost
+from policies.estimators.calibrated import Calibrated
+from policies.estimators.fitted import FittedCost
+from policies.estimators.hybrid import HybridCost
 from policies.models import Models
 
 
 def default_models(k_max: int) -> Models:
     """Models for an engine that has no profile: they learn from feedback."""
-    return Models(cost=LinearCost(), acceptance=PerPosition(k_max))
+    return Models(cost=HybridCost(FittedCost()), acceptance=Calibrated(k_max))

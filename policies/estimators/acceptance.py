@@ -1,4 +1,4 @@
-"""What will be accepted, learned from what was."""
+"""What will be accepted, learned from what was: by position."""
 
 from __future__ import annotations
 
@@ -8,46 +8,71 @@ from typing import Any
 import numpy as np
 
 from policies.api import Feature, FloatArray, StepFeedback, StepView
+from policies.estimators.calibration import CalibrationError, risk_set
 
 
 class PerPosition:
-    """P(slot j accepted | earlier ones accepted) per position, from risk sets with ageing.
+    """P(slot j accepted | earlier ones accepted) per position: a censored maximum likelihood from ageing risk sets.
 
-    A slot counts as tried only if it was verified and every earlier slot was accepted; dividing accepted by drafted
-    would count tokens that were never tested.
+    Only slots that were tried count; dividing accepted by drafted would count tokens that were never tested
+    (TurboSpec's rate, which is biased low). While nothing is verified the counts fade slowly, so the estimate returns
+    to its prior.
     """
 
-    def __init__(self, k_max: int, prior: float = 0.7, prior_weight: float = 4.0, keep: float = 0.99) -> None:
-        self._prior, self._weight, self._keep = prior, prior_weight, keep
-        self._accepted = np.zeros(k_max)
-        self._tried = np.zeros(k_max)
+    def __init__(
+        self, k_max: int, prior: float = 0.7, prior_weight: float = 4.0, keep: float = 0.97, fade: float = 0.999
+    ) -> None:
+        """`keep` and `fade`: weight of the past per step with and without verified drafts."""
+        self._prior, self._weight, self._keep, self._fade = prior, prior_weight, keep, fade
+        self._slots = np.arange(k_max)
+        self._counts = np.zeros((2, k_max))  # accepted, tried
+        self._error = CalibrationError()
 
     def rates(self) -> FloatArray:
-        """[k_max] conditional acceptance by position."""
-        pooled = (self._accepted.sum() + self._weight * self._prior) / (self._tried.sum() + self._weight)
-        return np.asarray((self._accepted + self._weight * pooled) / (self._tried + self._weight))
+        """[k_max] conditional acceptance by position, each drawn towards the mean of all."""
+        accepted, tried = self._counts
+        pooled = (accepted.sum() + self._weight * self._prior) / (tried.sum() + self._weight)
+        return np.asarray((accepted + self._weight * pooled) / (tried + self._weight))
 
     def conditional(self, view: StepView, k: int) -> FloatArray:
         return np.broadcast_to(self.rates()[:k], (view.batch, k))
 
     def confident(self, features: Mapping[Feature, FloatArray]) -> FloatArray:
+        """The draft's own top-1 probability: positions say nothing about a single slot."""
         return features["top1"]
 
     def observe(self, seen: StepFeedback) -> None:
         if not seen.verified.any():
+            self._counts *= self._fade
             return
-        slots = np.arange(len(self._tried))
-        accepted = slots < seen.accepted[:, None]
-        tried = slots < np.minimum(seen.accepted + 1, seen.verified)[:, None]
-        self._accepted = self._keep * self._accepted + accepted.sum(0)
-        self._tried = self._keep * self._tried + tried.sum(0)
+        tried, accepted = risk_set(seen, self._slots)
+        self._error.add(np.broadcast_to(self.rates(), tried.shape)[tried], accepted[tried])
+        self._counts *= self._keep
+        self._counts[0] += accepted.sum(0)
+        self._counts[1] += tried.sum(0)
 
     def snapshot(self) -> dict[str, Any]:
-        return {"accepted": self._accepted.tolist(), "tried": self._tried.tolist()}
+        return {"counts": self._counts.tolist()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._accepted = np.asarray(state["accepted"], np.float64)
-        self._tried = np.asarray(state["tried"], np.float64)
+        self._counts = np.asarray(state["counts"], np.float64)
 
     def explain(self) -> dict[str, Any]:
-        return {"kind": "per_position", "rates": self.rates().round(3).tolist()}
+        return {"kind": "per_position", "rates": self.rates().round(3).tolist(), "ece": self._error.value}
+
+
+class ConfidenceProduct(PerPosition):
+    """The draft's own confidence, uncalibrated: what AdaSpec, AdaServe and TETRIS multiply along a chain."""
+
+    def observe(self, seen: StepFeedback) -> None:
+        super().observe(seen)
+        if "top1" in seen.features and seen.k:
+            tried, accepted = risk_set(seen, self._slots[: seen.k])
+            self._confidence_error.add(seen.features["top1"][tried], accepted[tried])
+
+    def __init__(self, k_max: int) -> None:
+        super().__init__(k_max)
+        self._confidence_error = CalibrationError()
+
+    def explain(self) -> dict[str, Any]:
+        return {**super().explain(), "kind": "confidence_product", "ece": self._confidence_error.value}

@@ -1,4 +1,4 @@
-"""Step time from step shape."""
+"""Step time from step shape: the linear model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ class LinearCoefficients(BaseModel):
     """Seconds: T = alpha * context tokens + gamma * tokens in the pass + delta, for target and draft (AdaSpec, eq. 5).
 
     A multi-query kernel reads each request's KV once, so context tokens are the sum over requests, not over rows.
+    The defaults describe a 270M target and a 1M draft on two CPU cores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     target_alpha_s: float = Field(default=1e-7, ge=0)
-    target_gamma_s: float = Field(default=2e-3, ge=0)
-    target_delta_s: float = Field(default=20e-3, ge=0)
+    target_gamma_s: float = Field(default=1.6e-3, ge=0)
+    target_delta_s: float = Field(default=25e-3, ge=0)
+    request_s: float = Field(default=5e-4, ge=0, description="per request, whatever is verified: inputs, sampling")
     draft_alpha_s: float = Field(default=1e-8, ge=0)
-    draft_gamma_s: float = Field(default=5e-5, ge=0)
-    draft_delta_s: float = Field(default=1e-3, ge=0)
+    draft_gamma_s: float = Field(default=3e-5, ge=0)
+    draft_delta_s: float = Field(default=6e-4, ge=0)
+    draft_start_s: float = Field(default=1.2e-3, ge=0, description="once a step that drafts, beside the passes")
     catch_up_s: float = Field(default=2.5e-5, ge=0, description="per token missing from the draft's cache")
-    overhead_s: float = Field(default=3e-3, ge=0, description="scheduler, sampler, transport")
+    overhead_s: float = Field(default=3e-3, ge=0, description="scheduler, executor, transport")
 
 
 class LinearCost:
@@ -40,11 +43,11 @@ class LinearCost:
     def step_s(self, load: StepLoad, k: ArrayLike, verify_tokens: ArrayLike) -> FloatArray:
         c = self.coefficients
         k, n = np.asarray(k, np.float64), np.asarray(verify_tokens, np.float64)
-        tokens = load.batch + n + load.prefill_tokens
-        verify = c.target_alpha_s * load.context_tokens + c.target_gamma_s * tokens + c.target_delta_s
+        fixed = c.overhead_s + c.target_delta_s + c.target_alpha_s * load.context_tokens + c.request_s * load.batch
+        verify = fixed + c.target_gamma_s * (load.batch + load.prefill_tokens + n)
         each = c.draft_alpha_s * load.context_tokens + c.draft_gamma_s * load.batch + c.draft_delta_s
-        draft = k * each + (k > 0) * c.catch_up_s * load.lag_tokens
-        return np.asarray(c.overhead_s + verify + draft, np.float64)
+        once = c.draft_start_s + c.catch_up_s * load.lag_tokens
+        return np.asarray(verify + k * each + (k > 0) * once)
 
     def observe(self, seen: StepFeedback) -> None:
         return None

@@ -32,9 +32,13 @@ def predicted_tpot_s(view: StepView, step_s: float, tokens: FloatArray | float) 
     return np.asarray((view.elapsed_decode_s + step_s) / np.maximum(done, 1e-9))
 
 
-def needed_tokens(view: StepView, step_s: float) -> FloatArray:
-    """[B] tokens a step of `step_s` must emit to keep each TPOT: A(r) = (l + t) / TPOT - o (AdaServe, eq. 4)."""
-    return np.asarray((view.elapsed_decode_s + step_s) / view.tpot_slo_s - np.maximum(view.emitted_tokens, 1) + 1)
+def needed_tokens(view: StepView, step_s: float, share: float = 1.0) -> FloatArray:
+    """[B] tokens a step of `step_s` must emit to keep each TPOT: A(r) = (l + t) / TPOT - o (AdaServe, eq. 4).
+
+    `share` of the TPOT is aimed at: below 1 something is held in reserve.
+    """
+    due = (view.elapsed_decode_s + step_s) / (share * view.tpot_slo_s)
+    return np.asarray(due - np.maximum(view.emitted_tokens, 1) + 1)
 
 
 def attained(view: StepView) -> BoolArray:

@@ -1,0 +1,235 @@
+"""The default: the most goodput that leaves every request within its SLO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from policies.api import (
+    Cut,
+    DraftBundle,
+    DraftObservation,
+    Feature,
+    FloatArray,
+    PolicyContext,
+    StepFeedback,
+    StepPlan,
+    StepView,
+    VerifyPlan,
+)
+from policies.base import BasePolicy, Params, most_k
+from policies.chains import THRESHOLDS, ChainMemory
+from policies.estimators.slo import deadline_s, needed_tokens
+from policies.models import StepLoad
+from policies.probing import ProbeBudget
+from policies.survival import expected_by_count, lengths_of_largest, prefix_survival, usable_slots
+
+REFRESH_STEPS = 4  # the yields move slowly; computing them is the dearest part of a step
+
+
+class SloGoodputParams(Params):
+    """Every default is safe without knowing the machine; none needs a profile."""
+
+    k: int = Field(default=8, ge=0, le=64, description="most draft tokens per request")
+    margin: float = Field(default=0.02, ge=0, le=1, description="gain in tokens/s needed to start or stop drafting")
+    dwell_steps: float = Field(default=32, ge=1, description="steps a start is expected to last, before any was seen")
+    look_ahead_s: float = Field(
+        default=0.5, ge=0, description="how much of the outlook's batch to expect: this / horizon"
+    )
+    outlook_age_s: float = Field(default=2.0, ge=0, description="an older outlook is ignored")
+    slo_share: float = Field(default=0.95, gt=0, le=1, description="share of the TPOT objective aimed at")
+    urgency: float = Field(default=1.0, ge=0, description="say of late requests together, relative to the whole batch")
+    urgent_tokens: float = Field(default=4.0, gt=0, description="tokens behind at which a request is fully urgent")
+    early_stop: bool = Field(
+        default=True, description="decide slot by slot; off saves a synchronisation a slot on a GPU"
+    )
+    probe_share: float = Field(default=0.01, ge=0, le=1, description="share of time that probing may cost while K = 0")
+    probe_k: int = Field(default=2, ge=1, le=64, description="draft tokens per request in a probe")
+    probe_requests: int = Field(default=4, ge=1, description="requests whose probe drafts are verified")
+
+
+class SloGoodput(BasePolicy[SloGoodputParams]):
+    """Prices time at the best rate the present load allows, then buys slots while they are worth their time.
+
+    plan: over K and verify thresholds, expected tokens / predicted time from what drafts looked like lately; the best
+    rate (tokens/s) is the price of time. Draft if it beats plain decoding by a margin, the catch-up of the draft's
+    cache spread over the expected dwell. after_draft: stop when the next slot's expected worth is below its time.
+    select: the slots whose survival x weight is worth their verify time, exactly, over all totals. Requests behind
+    their SLO weigh more, so they are served first and everybody's step gets shorter.
+    Source: renewal-reward pricing of TurboSpec's goodput (arXiv 2406.14066); AdaSpec's predict-execute-correct
+    (2503.05096); AdaServe's urgent-first selection (2501.12162, alg. 2); SMART's marginal rule (2604.09731); Nightjar's
+    switching cost (2512.22420).
+    """
+
+    name = "slo_goodput"
+    needs: frozenset[Feature] = frozenset({"top1"})
+    Params = SloGoodputParams
+
+    def __init__(self, params: SloGoodputParams, context: PolicyContext) -> None:
+        super().__init__(params, context)
+        self.stops_early = params.early_stop
+        self._chains = ChainMemory(context.k_max)
+        self._yields = self._chains.yields(self._confident)
+        self._probe = ProbeBudget(params.probe_share)
+        self._drafting, self._episode = False, 0
+        self._dwell = params.dwell_steps
+        self._adaptivity = 1.0  # what stopping early gains over the best uniform K
+        # This step's, set by plan():
+        self._view: StepView
+        self._rate, self._least, self._passes_s = 0.0, 0.0, np.zeros(1)
+        self._weights: FloatArray | None = None
+        self._survival: FloatArray
+        self._probing = False
+
+    # ---- before drafting
+
+    def plan(self, view: StepView) -> StepPlan:
+        k = most_k(view, self.params.k)
+        self._view, self._probing = view, False
+        if k == 0:
+            return StepPlan(k=0, reason="no_room")
+        load = self._expected_load(view)
+        yields = self._yields
+        step_s = self.context.models.cost.step_s(load, np.arange(k + 1), load.batch * yields.verified[:, : k + 1])
+        rates = load.batch * (1.0 + yields.gained[:, : k + 1]) / step_s
+        plain = float(rates[-1, 0])
+        at, best_k = divmod(int(rates[:, 1:].argmax()), k)
+        best_k += 1
+        best = float(rates[at, best_k]) * self._adaptivity
+        self._passes_s = step_s[-1]
+        if not self._worth_drafting(best, plain):
+            return self._stay_plain(view, load, plain)
+        self._rate, self._least = best, float(THRESHOLDS[at])
+        self._weights = self._urgency(view, float(step_s[at, best_k]), 1.0 + float(yields.gained[at, best_k]))
+        self._survival = np.ones(view.batch)
+        return StepPlan(k=k if self.params.early_stop else best_k, reason="draft", cut=self._cut(view))
+
+    def _expected_load(self, view: StepView) -> StepLoad:
+        """The step's load, moved towards the outlook's batch; catch-up spread over the expected dwell."""
+        load = StepLoad.of(view)
+        lag, batch = int(load.lag_tokens / self._dwell), load.batch
+        outlook = view.outlook
+        if outlook is not None and outlook.age_s <= self.params.outlook_age_s and outlook.expected_batch_p50 > batch:
+            near = min(1.0, self.params.look_ahead_s / outlook.horizon_s)
+            batch += round(near * (outlook.expected_batch_p50 - batch))
+        context = load.context_tokens * batch // max(load.batch, 1)
+        return StepLoad(batch, context, load.prefill_tokens, lag)
+
+    def _worth_drafting(self, best: float, plain: float) -> bool:
+        """Hysteresis in the rate; also keeps count of how long episodes of drafting last."""
+        margin = 1.0 + self.params.margin
+        wanted = best * margin > plain if self._drafting else best > plain * margin
+        if self._drafting and not wanted:
+            self._dwell = max(1.0, 0.75 * self._dwell + 0.25 * self._episode)
+        self._episode = self._episode + 1 if wanted and self._drafting else 0
+        self._drafting = wanted
+        return wanted
+
+    def _urgency(self, view: StepView, step_s: float, tokens: float) -> FloatArray | None:
+        """[B] weights, mean 1, of requests that the next step would leave behind their SLO; None: all alike."""
+        if not np.isfinite(view.tpot_slo_s).any():
+            return None
+        behind = needed_tokens(view, step_s, self.params.slo_share) - tokens
+        severity = np.minimum(np.maximum(behind / self.params.urgent_tokens, 0.0), 1.0)
+        total = float(severity.sum())
+        if total == 0.0:
+            return None
+        weights = 1.0 + self.params.urgency * view.batch * severity / max(total, 1.0)
+        return np.asarray(weights / weights.mean())
+
+    def _cut(self, view: StepView) -> Cut | None:
+        """The verify rule for requests with sampled drafts: the same threshold, fixed before they are drawn."""
+        return Cut(min_survival=self._least) if (view.temperature > 0).any() else None
+
+    def _stay_plain(self, view: StepView, load: StepLoad, plain: float) -> StepPlan:
+        """K = 0, or a probe when enough time was saved up and no objective would break for it."""
+        k = min(self.params.probe_k, len(self._passes_s) - 1)
+        plain_s = load.batch / plain
+        verified = k * min(self.params.probe_requests, view.batch)
+        now = StepLoad.of(view)
+        probe_s = float(self.context.models.cost.step_s(now, k, verified))
+        if not self._probe.afford(plain_s, probe_s) or self._would_break(view, plain_s, probe_s):
+            return StepPlan(k=0, reason="plain")
+        self._probe.spend()
+        self._probing = True
+        limits = np.zeros(view.batch, np.int64)
+        limits[(view.step + np.arange(self.params.probe_requests)) % view.batch] = k
+        return StepPlan(k=k, reason="probe", k_by_request=limits)
+
+    @staticmethod
+    def _would_break(view: StepView, plain_s: float, probe_s: float) -> bool:
+        allowed = deadline_s(view, 1.0)
+        return bool(((allowed >= plain_s) & (allowed < probe_s)).any())
+
+    # ---- while drafting
+
+    def after_draft(self, seen: DraftObservation) -> bool:
+        if self._probing:
+            return True
+        self._survival = self._survival * self._confident(seen.features)
+        j = seen.j + 1
+        if j >= len(self._passes_s) - 1:
+            return True
+        worth = self._survival if self._weights is None else self._survival * self._weights
+        surplus = worth[:, None] * self._yields.confidence[j] - self._least
+        gained = float(np.maximum(surplus, 0.0).sum()) / self._yields.confidence.shape[1]
+        return bool(gained > self._rate * float(self._passes_s[j + 1] - self._passes_s[j]))
+
+    def _confident(self, features: Mapping[Feature, FloatArray]) -> FloatArray:
+        return self.context.models.acceptance.confident(features)
+
+    # ---- after drafting
+
+    def select(self, bundle: DraftBundle) -> VerifyPlan:
+        if self._probing:
+            return VerifyPlan()
+        survival = prefix_survival(self._confident(bundle.features), usable_slots(bundle))
+        weights = self._weights
+        worth = survival if weights is None else survival * weights[:, None]
+        tokens = bundle.view.batch + expected_by_count(worth)
+        load = StepLoad.of(bundle.view)
+        cost_s = self.context.models.cost.step_s(load, bundle.k, np.arange(survival.size + 1))
+        n = int((tokens - self._rate * cost_s).argmax())
+        if weights is None:
+            self._learn_adaptivity(float(tokens[n]), float(cost_s[n]))
+        return VerifyPlan(lengths_of_largest(worth, n))
+
+    def _learn_adaptivity(self, tokens: float, step_s: float) -> None:
+        """Compare what this step expects with what the best uniform K would."""
+        uniform = self._rate / self._adaptivity * step_s
+        self._adaptivity += 0.02 * (min(max(tokens / uniform, 0.5), 2.0) - self._adaptivity)
+        self._adaptivity = min(max(self._adaptivity, 1.0), 1.3)
+
+    def feedback(self, seen: StepFeedback) -> None:
+        if not seen.k or not seen.batch:
+            return
+        self._chains.add(seen.features["top1"])
+        if self._chains.stale(REFRESH_STEPS) or self._probing:
+            self._yields = self._chains.yields(self._confident)
+
+    # ---- state
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "chains": self._chains.snapshot(),
+            "probe": self._probe.snapshot(),
+            "drafting": self._drafting,
+            "episode": self._episode,
+            "dwell": self._dwell,
+            "adaptivity": self._adaptivity,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._chains.restore(state["chains"])
+        self._probe.restore(state["probe"])
+        self._drafting, self._episode = bool(state["drafting"]), int(state["episode"])
+        self._dwell, self._adaptivity = float(state["dwell"]), float(state["adaptivity"])
+        self._yields = self._chains.yields(self._confident)
+
+    def explain(self) -> dict[str, Any]:
+        learned = {"dwell_steps": self._dwell, "adaptivity": self._adaptivity, "drafting": self._drafting}
+        price = {"tokens_per_s": self._rate, "least_survival": self._least}
+        return {"params": self.params.model_dump(mode="json"), "state": {**learned, **price}}

@@ -1,0 +1,100 @@
+"""What will be accepted, from the draft's confidence, calibrated online."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from policies.api import Feature, FloatArray, StepFeedback, StepView
+from policies.estimators.acceptance import PerPosition
+from policies.estimators.calibration import CalibrationError, risk_set
+
+SURE = 6.0
+"""Logit beyond which more confidence is not more evidence."""
+
+
+def logit(p: FloatArray) -> FloatArray:
+    """Clipped to -SURE .. SURE."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.minimum(np.maximum(np.log(p / (1.0 - p)), -SURE), SURE))
+
+
+def sigmoid(x: FloatArray) -> FloatArray:
+    """The inverse of `logit` where that does not clip."""
+    return np.asarray(1.0 / (1.0 + np.exp(-x)))
+
+
+class Calibrated:
+    """P(accepted | draft's top-1 q) = sigmoid(b + w logit q), w >= 0: an ageing online logistic regression.
+
+    Before drafting, from positions alone (`PerPosition`). Learns from risk sets, so pruning by confidence does not bias
+    it: it conditions on the very feature that pruning looks at. Starts from, and is drawn towards, b = 0 and w = 1 (the
+    draft means what it says). When residuals go one way for long, the past is forgotten faster: a change of domain.
+    Source: vLLM's online calibration of adaptive verification (PR #52228), with forgetting instead of windows.
+    """
+
+    def __init__(self, k_max: int, keep: float = 0.98, pull: tuple[float, float] = (4.0, 8.0)) -> None:
+        """`keep`: weight of the past per verified step; `pull`: Fisher information of the prior on b and w."""
+        self._positions = PerPosition(k_max)
+        self._slots = np.arange(k_max)
+        self._keep, self._pull = keep, np.asarray(pull)
+        self._b, self._w = 0.0, 1.0
+        self._information = np.zeros((2, 2))
+        self._drift, self._drift_variance = 0.0, 0.0
+        self._error = CalibrationError()
+
+    def conditional(self, view: StepView, k: int) -> FloatArray:
+        return self._positions.conditional(view, k)
+
+    def confident(self, features: Mapping[Feature, FloatArray]) -> FloatArray:
+        return sigmoid(self._b + self._w * logit(features["top1"]))
+
+    def observe(self, seen: StepFeedback) -> None:
+        self._positions.observe(seen)
+        if not seen.k or "top1" not in seen.features:
+            return
+        tried, accepted = risk_set(seen, self._slots[: seen.k])
+        if tried.any():
+            self._learn(logit(seen.features["top1"][tried]), accepted[tried])
+
+    def _learn(self, x: FloatArray, hit: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        p = sigmoid(self._b + self._w * x)
+        self._error.add(p, hit)
+        residual, variance = hit - p, p * (1.0 - p)
+        self._notice_drift(float(residual.sum()), float(variance.sum()))
+        cross = float(variance @ x)
+        step = np.array([[variance.sum(), cross], [cross, float(variance @ (x * x))]])
+        self._information = self._keep * self._information + step
+        off = np.array([self._b, self._w - 1.0])
+        gradient = np.array([residual.sum(), float(residual @ x)]) - (1.0 - self._keep) * self._pull * off
+        change = np.linalg.solve(self._information + np.diag(self._pull), gradient)
+        self._b = min(max(self._b + float(change[0]), -SURE), SURE)
+        self._w = min(max(self._w + float(change[1]), 0.0), 4.0)
+
+    def _notice_drift(self, residual: float, variance: float) -> None:
+        self._drift = 0.9 * self._drift + residual
+        self._drift_variance = 0.81 * self._drift_variance + variance
+        if self._drift**2 > 9.0 * (self._drift_variance + 1.0):
+            self._information *= 0.5
+            self._drift = 0.0
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "positions": self._positions.snapshot(),
+            "b": self._b,
+            "w": self._w,
+            "information": self._information.tolist(),
+            "drift": [self._drift, self._drift_variance],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._positions.restore(state["positions"])
+        self._b, self._w = float(state["b"]), float(state["w"])
+        self._information = np.asarray(state["information"], np.float64)
+        self._drift, self._drift_variance = map(float, state["drift"])
+
+    def explain(self) -> dict[str, Any]:
+        learned = {"bias": round(self._b, 3), "slope": round(self._w, 3), "ece": self._error.value}
+        return {"kind": "calibrated", **learned, "positions": self._positions.explain()}

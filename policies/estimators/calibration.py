@@ -1,0 +1,51 @@
+"""How true a forecast is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from policies.api import BoolArray, FloatArray, IntArray, StepFeedback
+
+
+class Ageing:
+    """A mean that forgets: each value weighs `keep` times as much as the one after it."""
+
+    def __init__(self, keep: float) -> None:
+        self._keep, self._sum, self._weight = keep, 0.0, 0.0
+
+    def add(self, value: float) -> None:
+        self._sum = self._keep * self._sum + value
+        self._weight = self._keep * self._weight + 1.0
+
+    @property
+    def mean(self) -> float:
+        """0 before the first value."""
+        return self._sum / self._weight if self._weight else 0.0
+
+
+class CalibrationError:
+    """Expected calibration error over ageing bins: mean over forecasts of |forecast - frequency| in their bin."""
+
+    def __init__(self, bins: int = 10, keep: float = 0.99) -> None:
+        self._bins, self._keep = bins, keep
+        self._count, self._forecast, self._hits = np.zeros(bins), np.zeros(bins), np.zeros(bins)
+
+    def add(self, forecast: FloatArray, hit: BoolArray) -> None:
+        """Forecast probabilities and what became of them, both [n]."""
+        at = np.minimum((forecast * self._bins).astype(np.int64), self._bins - 1)
+        for total, weights in ((self._count, None), (self._forecast, forecast), (self._hits, hit)):
+            np.multiply(total, self._keep, out=total)
+            np.add(total, np.bincount(at, weights, self._bins), out=total)
+
+    @property
+    def value(self) -> float | None:
+        """None before the first forecast."""
+        total = float(self._count.sum())
+        return float(np.abs(self._forecast - self._hits).sum()) / total if total else None
+
+
+def risk_set(seen: StepFeedback, slots: IntArray) -> tuple[BoolArray, BoolArray]:
+    """(tried, accepted) [B, len(slots)]: a slot was tried if it was verified and every earlier one was accepted."""
+    accepted = slots < seen.accepted[:, None]
+    tried = slots < np.minimum(seen.accepted + 1, seen.verified)[:, None]
+    return tried, accepted
