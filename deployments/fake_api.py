@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -30,10 +31,12 @@ class FakeRequest:
     stream: bool
     usage: bool
     id: str
+    hold_at: int | None
+    until: Path | None
 
     @classmethod
     def of(cls, body: dict[str, Any], headers: Any, *, chat: bool) -> FakeRequest:
-        stop = body.get("stop") or ()
+        stop, held = body.get("stop") or (), body.get("fake") or {}
         return cls(
             chat=chat,
             prompt=json.dumps(body.get("messages") if chat else body.get("prompt")),
@@ -44,6 +47,8 @@ class FakeRequest:
             stream=bool(body.get("stream")),
             usage=bool((body.get("stream_options") or {}).get("include_usage")),
             id=headers.get("x-request-id", "fake"),
+            hold_at=held.get("hold_at"),
+            until=Path(held["until"]) if held else None,
         )
 
 
@@ -61,32 +66,26 @@ def routes(fake: FakeBackend) -> list[BaseRoute]:
         return JSONResponse({"object": "list", "data": [card | {"max_model_len": fake.engine.max_model_len}]})
 
     async def metrics(_: Request) -> Response:
-        name = fake.engine.served_model_name
-        return PlainTextResponse(
-            "# HELP vllm:num_requests_running Requests being decoded.\n# TYPE vllm:num_requests_running gauge\n"
-            f'vllm:num_requests_running{{model_name="{name}"}} {fake.counters["running"]}\n'
-            "# HELP vllm:generation_tokens_total Tokens generated.\n# TYPE vllm:generation_tokens_total counter\n"
-            f'vllm:generation_tokens_total{{model_name="{name}"}} {fake.counters["tokens"]}\n'
-        )
-
-    async def command(request: Request) -> Response:
-        body = json.loads(await request.body() or b"{}")
-        match request.path_params["name"]:
-            case "hold":
-                await fake.hold(body["at"])
-            case "release":
-                await fake.hold(None)
-            case "await":
-                await fake.reached(body)
-        return JSONResponse({**fake.counters, "outlook": fake.outlook and fake.outlook.model_dump()})
+        return PlainTextResponse(_exposition(fake))
 
     return [
         Route("/v1/completions", completions, methods=["POST"]),
         Route("/v1/chat/completions", chat, methods=["POST"]),
         Route("/v1/models", models),
         Route("/metrics", metrics),
-        Route("/fake/{name}", command, methods=["GET", "POST"]),
     ]
+
+
+def _exposition(fake: FakeBackend) -> str:
+    """Two of vLLM's own names, and the fake's counters."""
+    label = f'{{model_name="{fake.engine.served_model_name}"}}'
+    figures = [
+        ("vllm:num_requests_running", "gauge", "running"),
+        ("vllm:generation_tokens_total", "counter", "tokens"),
+        ("fake_held", "gauge", "held"),
+        ("fake_cancelled_total", "counter", "cancelled"),
+    ]
+    return "".join(f"# TYPE {name} {kind}\n{name}{label} {fake.counters[of]}\n" for name, kind, of in figures)
 
 
 async def _serve(fake: FakeBackend, http: Request, *, chat: bool) -> Response:

@@ -3,8 +3,7 @@
 Its contract:
 - Token i of a request is a word made from (prompt, seed, choice, i) alone; `max_tokens` of them, or up to a stop word.
 - The first takes `ttft_ms`, each further one `tpot_ms + tpot_per_request_ms * (other running requests)`.
-- POST /fake/hold {"at": i}: no request emits token i before POST /fake/release. POST /fake/await {"counter": n, ...}
-  answers when every named counter has reached n. GET /fake/state shows the counters.
+- With `"fake": {"hold_at": i, "until": path}` in its body a request emits token i only once the file `path` exists.
 - `system_fingerprint` of every part of an answer names the policy it was made under.
 - A policy is really built from the registry; new parameters keep the learned state, a new name starts afresh.
 """
@@ -28,6 +27,8 @@ from policies.estimators import default_models
 from policies.exchange import LoadOutlook, ReplicaReport
 from policies.registry import PolicyError, PolicySpec, build
 
+POLL_S = 0.005  # a held request looks for its file this often
+
 
 class FakeBackend:
     """Implements deployments.backend.Backend."""
@@ -38,8 +39,6 @@ class FakeBackend:
         self.spec = engine.safe_policy
         self.outlook: LoadOutlook | None = None
         self._learned_tokens = 0
-        self._hold_at: int | None = None
-        self._changed = asyncio.Condition()
         self.app = Starlette(routes=routes(self))
 
     async def start(self) -> None:
@@ -71,46 +70,34 @@ class FakeBackend:
     async def stop(self) -> None:
         return None
 
-    async def hold(self, at: int | None) -> None:
-        """No token from index `at` on is emitted; None releases."""
-        async with self._changed:
-            self._hold_at = at
-            self._changed.notify_all()
-
-    async def reached(self, counters: dict[str, int]) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: all(self.counters[name] >= n for name, n in counters.items()))
-
     async def tokens(self, request: FakeRequest, choice: int) -> AsyncIterator[str]:
         """The words of one choice, in time."""
-        await self._count(started=1, running=1)
+        self.counters["running"] += 1
         try:
             for i in range(request.limit):
-                await self._pass_gate(i)
+                await self._pass_gate(request, i)
                 await asyncio.sleep(self._duration_s(i))
-                await self._count(tokens=1)
+                self.counters["tokens"] += 1
                 self._learned_tokens += 1
                 yield self._word(request, choice, i)
-            await self._count(finished=1)
-        except (asyncio.CancelledError, GeneratorExit):
+        except asyncio.CancelledError:
             self.counters["cancelled"] += 1
             raise
         finally:
             self.counters["running"] -= 1
-            asyncio.get_running_loop().create_task(self._count())
 
     def fingerprint(self) -> str:
         return f"{self.spec.name}{self.spec.params}"
 
-    async def _pass_gate(self, i: int) -> None:
-        async with self._changed:
-            if self._held(i):
-                self.counters["held"] += 1
-                self._changed.notify_all()
-                await self._changed.wait_for(lambda: not self._held(i))
-
-    def _held(self, i: int) -> bool:
-        return self._hold_at is not None and i >= self._hold_at
+    async def _pass_gate(self, request: FakeRequest, i: int) -> None:
+        if request.hold_at != i or request.until is None:
+            return
+        self.counters["held"] += 1
+        try:
+            while not request.until.exists():  # noqa: ASYNC110 - made by another process
+                await asyncio.sleep(POLL_S)
+        finally:
+            self.counters["held"] -= 1
 
     def _duration_s(self, i: int) -> float:
         others = self.counters["running"] - 1
@@ -119,11 +106,6 @@ class FakeBackend:
     @staticmethod
     def _word(request: FakeRequest, choice: int, i: int) -> str:
         return f" w{zlib.crc32(f'{request.prompt}/{request.seed}/{choice}/{i}'.encode()) % 997}"
-
-    async def _count(self, **more: int) -> None:
-        async with self._changed:
-            self.counters.update(more)
-            self._changed.notify_all()
 
     def _policy_state(self) -> dict[str, Any]:
         return {"params": dict(self.spec.params), "state": {"tokens": self._learned_tokens}}

@@ -19,6 +19,7 @@ from deployments.errors import ApiError
 from deployments.ingress_metrics import IngressMetrics
 from deployments.live import Live
 from deployments.settings import IngressConfig
+from deployments.status import PolicyList, PolicyStatus
 
 OPENAPI = Path(__file__).with_name("openapi.json")
 
@@ -61,7 +62,7 @@ class Ingress:
 
     async def generate(self, request: Request) -> Response:
         """Completions and chat completions. Serve's proxy sees to x-request-id, on the way in and out."""
-        path = request.url.path
+        path = request.scope["route"].path  # without the application's route_prefix
         try:
             response = await self._generate(request, path)
         except ApiError as error:
@@ -99,20 +100,13 @@ class Ingress:
     async def policy(self) -> Response:
         """By replica: the active policy, its parameters and learned state, and the last config that was refused."""
         view = await self._dispatch.fleet(self._live.now)
-        keep = {"replica", "policy", "reloads_applied", "reloads_rejected", "last_rejection"}
-        return JSONResponse(
-            [
-                seen.status.model_dump(mode="json", include=keep)
-                | {"state": seen.status.report.policy_state, "running": seen.status.report.policy, "age_s": seen.age_s}
-                for seen in view.replicas
-            ]
-        )
+        answer = PolicyList(replicas=tuple(PolicyStatus.of(seen) for seen in view.replicas))
+        return JSONResponse(answer.model_dump(mode="json"))
 
     async def replicas(self) -> Response:
         """The load monitor's view: every replica's last report with its age, and the fleet's outlook."""
         view = await self._dispatch.fleet(self._live.now)
-        rejection = self._live.rejection and self._live.rejection.model_dump(mode="json")
-        return JSONResponse(view.model_dump(mode="json") | {"ingress_rejection": rejection})
+        return JSONResponse(view.model_copy(update={"ingress_rejection": self._live.rejection}).model_dump(mode="json"))
 
     async def _generate(self, request: Request, path: str) -> Response:
         config = self._live.now

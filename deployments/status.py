@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.problems import Problem
@@ -46,6 +48,38 @@ class SeenReplica(Frozen):
     stale: bool
 
 
+class PolicyStatus(Frozen):
+    """The policy side of a replica, as /v1/policy shows it."""
+
+    replica: str
+    policy: PolicySpec
+    state: dict[str, Any] = Field(description="what the engine's policy says of itself: learned state, faults, models")
+    reloads_applied: int
+    reloads_rejected: int
+    last_rejection: Rejection | None
+    age_s: float
+
+    @classmethod
+    def of(cls, seen: SeenReplica) -> PolicyStatus:
+        """The part of a replica's status that is about its policy."""
+        status = seen.status
+        return cls(
+            replica=status.replica,
+            policy=status.policy,
+            state=status.report.policy_state,
+            reloads_applied=status.reloads_applied,
+            reloads_rejected=status.reloads_rejected,
+            last_rejection=status.last_rejection,
+            age_s=seen.age_s,
+        )
+
+
+class PolicyList(Frozen):
+    """The answer of /v1/policy."""
+
+    replicas: tuple[PolicyStatus, ...]
+
+
 class FleetStatus(Frozen):
     """The load monitor's view."""
 
@@ -53,3 +87,4 @@ class FleetStatus(Frozen):
     replicas: tuple[SeenReplica, ...]
     outlook: LoadOutlook
     last_rejection: Rejection | None = Field(default=None, description="of the monitor's own config")
+    ingress_rejection: Rejection | None = Field(default=None, description="of the ingress's own config")

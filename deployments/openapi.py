@@ -1,0 +1,69 @@
+"""Writes openapi.json from vLLM's protocol classes and ours: `make openapi`. The ingress serves the file as it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest, ChatCompletionResponse
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest, CompletionResponse
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse, ModelList
+
+from deployments.ingress import OPENAPI
+from deployments.status import FleetStatus, PolicyList
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorResponse, "description": "The request is not valid."},
+    404: {"model": ErrorResponse, "description": "No such model."},
+    413: {"model": ErrorResponse, "description": "The body is too large."},
+    429: {"model": ErrorResponse, "description": "Too many requests are waiting; Retry-After says when to try again."},
+    503: {"model": ErrorResponse, "description": "No replica is ready; Retry-After says when to try again."},
+}
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "With `stream`, events; else one object."}
+}
+
+
+def document() -> dict[str, Any]:
+    """The schema of everything the ingress answers."""
+    app = FastAPI(title="adaspec-serve", version="1", summary="OpenAI's API with adaptive speculative decoding")
+
+    def completions(body: CompletionRequest) -> None: ...
+    def chat(body: ChatCompletionRequest) -> None: ...
+    def nothing() -> None: ...
+
+    generate: dict[str, Any] = {"methods": ["POST"], "responses": STREAM | ERRORS}
+    app.add_api_route("/v1/completions", completions, response_model=CompletionResponse, name="completions", **generate)
+    app.add_api_route("/v1/chat/completions", chat, response_model=ChatCompletionResponse, name="chat", **generate)
+    unready: dict[int | str, dict[str, Any]] = {503: ERRORS[503]}
+    for path, name, model in (
+        ("/v1/models", "Models", ModelList),
+        ("/v1/policy", "Active policies, learned state, last rejected config", PolicyList),
+        ("/v1/replicas", "The load monitor's view", FleetStatus),
+        ("/health", "Ready: a replica answers", dict[str, str]),
+        ("/health/live", "Live: the ingress runs", dict[str, str]),
+        ("/version", "Versions", dict[str, str]),
+    ):
+        app.add_api_route(path, nothing, name=name, response_model=model, responses=unready)
+    text: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"text/plain": {}}, "description": "Prometheus text, every sample labelled with its replica."}
+    }
+    app.add_api_route("/metrics", nothing, name="Metrics", responses=text)
+    schema = app.openapi()
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)  # FastAPI's own answer to a bad body; ours is 400
+    return schema
+
+
+def text() -> str:
+    """The document as written to the file."""
+    return json.dumps(document(), indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    OPENAPI.write_text(text())
+    sys.stdout.write(f"{Path(OPENAPI).name}: written\n")

@@ -1,0 +1,87 @@
+"""`serve run CONFIG`, and once it answers, where and how to try it: what `make serve` runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deployments.validate import check
+
+REQUIRED = {
+    "RAY_AUTH_MODE": "disabled",  # ray.init() leaves a token behind that a later start would demand
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+"""Read by Ray and vLLM before any of our code runs, so they cannot be set from the config file."""
+POLL_S = 0.5
+
+
+def main(argv: list[str]) -> int:
+    """Runs until interrupted. Exit code 1 for a refused config or a service that ended by itself."""
+    if len(argv) != 1:
+        sys.stderr.write("usage: python -m deployments.up CONFIG\n")
+        return 2
+    raw = yaml.safe_load(Path(argv[0]).read_text())
+    found = check(raw)
+    for problem in found:
+        sys.stderr.write(f"{argv[0]}: {problem}\n")
+    if found:
+        return 1
+    missing = {name: value for name, value in REQUIRED.items() if name not in os.environ}
+    if missing:
+        sets = " ".join(f"{name}={value}" for name, value in missing.items())
+        sys.stderr.write(f"set before Ray starts, and set for this run: export {sets}\n")
+    return _run(argv[0], _url(raw), {**missing, **os.environ})
+
+
+def _run(config: str, url: str, env: dict[str, str]) -> int:
+    started_s = time.monotonic()
+    serve = subprocess.Popen([Path(sys.executable).with_name("serve"), "run", config], env=env)  # noqa: S603 - our own
+    try:
+        while serve.poll() is None and not _answers(f"{url}/health"):
+            time.sleep(POLL_S)
+        if serve.poll() is None:
+            sys.stdout.write(_invitation(url, time.monotonic() - started_s))
+            sys.stdout.flush()
+        return serve.wait()
+    except KeyboardInterrupt:
+        return serve.wait()  # the terminal interrupted it too
+
+
+def _url(raw: dict[str, Any]) -> str:
+    http = raw.get("http_options") or {}
+    host = http.get("host", "127.0.0.1")
+    prefix = raw["applications"][0].get("route_prefix", "/").rstrip("/")
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{http.get('port', 8000)}{prefix}"  # noqa: S104 - compared
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - http, built above
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _invitation(url: str, took_s: float) -> str:
+    with urllib.request.urlopen(f"{url}/v1/models", timeout=30) as answer:  # noqa: S310 - http, built above
+        model = json.load(answer)["data"][0]["id"]
+    body = json.dumps({"model": model, "prompt": "def fibonacci(n):", "max_tokens": 64, "stream": True})
+    return (
+        f"\nReady after {took_s:.0f} s: {url}/v1 (model {model}). Try:\n\n"
+        f"  curl -N {url}/v1/completions -H 'content-type: application/json' -d '{body}'\n\n"
+        f"Policy and its state: {url}/v1/policy. Change it live: edit `policy:` and run `serve deploy`.\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
