@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from policies.api import (
     DraftBundle,
     DraftObservation,
-    FloatArray,
     IntArray,
     Policy,
     StepFeedback,
@@ -44,14 +43,25 @@ class Limits:
     cooldown_most_steps: int = 65536
 
 
+class Runner(Protocol):
+    """Runs a hook: the engine's watchdog, or a plain call."""
+
+    def __call__(self, hook: Callable[[], T], /) -> T: ...
+
+
+def call(hook: Callable[[], T], /) -> T:
+    return hook()
+
+
 class Guard:
     """Wraps a policy. After a fault the answer is K = 0 for a cool-down that doubles each time; then it is tried again.
 
     `faults` counts by kind: `raised:<type>`, `impossible`, `interrupted`, `overrun`, `clamped` (no fallback).
     """
 
-    def __init__(self, policy: Policy, limits: Limits | None = None) -> None:
+    def __init__(self, policy: Policy, limits: Limits | None = None, run: Runner = call) -> None:
         self.policy = policy
+        self._run = run
         self.limits = limits or Limits()
         self.faults: Counter[str] = Counter()
         self.last_fault: str | None = None
@@ -69,7 +79,7 @@ class Guard:
         self._step += 1
         if not self.active:
             return StepPlan(k=0, reason="fallback")
-        plan = self._try(lambda: valid_plan(self.policy.plan(view), view))
+        plan = self.attempt(lambda: valid_plan(self.policy.plan(view), view))
         if plan is None:
             return StepPlan(k=0, reason="fallback")
         if plan.k > view.k_max:
@@ -78,19 +88,19 @@ class Guard:
         return plan
 
     def before_draft(self, j: int) -> bool:
-        return self.active and bool(self._try(lambda: self.policy.before_draft(j)))
+        return self.active and bool(self.attempt(lambda: self.policy.before_draft(j)))
 
     def after_draft(self, seen: DraftObservation) -> bool:
-        return self.active and bool(self._try(lambda: self.policy.after_draft(seen)))
+        return self.active and bool(self.attempt(lambda: self.policy.after_draft(seen)))
 
     def select(self, bundle: DraftBundle) -> IntArray:
         """Verify lengths [B]; after a fault nothing is verified, which is always exact."""
-        plan = self._try(lambda: valid_lengths(self.policy.select(bundle), bundle)) if self.active else None
+        plan = self.attempt(lambda: valid_lengths(self.policy.select(bundle), bundle)) if self.active else None
         return np.zeros(bundle.view.batch, np.int64) if plan is None else plan
 
     def feedback(self, seen: StepFeedback) -> None:
         if self.active:
-            self._try(lambda: self.policy.feedback(seen))
+            self.attempt(lambda: self.policy.feedback(seen))
 
     def spent(self, seconds: float) -> None:
         """Time all hooks of this step took. Three overruns of the soft limit in 100 steps: fallback."""
@@ -103,12 +113,13 @@ class Guard:
             self._fall_back("overrun", f"{seconds * 1e3:.1f} ms in one step's hooks")
 
     def explain(self) -> dict[str, Any]:
-        state = self._try(self.policy.explain) or {}
+        state = self.attempt(self.policy.explain) or {}
         return {**state, "fallback": not self.active, "faults": dict(self.faults), "last_fault": self.last_fault}
 
-    def _try(self, hook: Callable[[], T]) -> T | None:
+    def attempt(self, hook: Callable[[], T]) -> T | None:
+        """The hook's answer, or None after a fault. Also for the shared models: they learn in the same step loop."""
         try:
-            return hook()
+            return self._run(hook)
         except Interrupted:
             self._fall_back("interrupted", "a hook ran into the hard time limit")
         except Impossible as error:

@@ -1,1 +1,1 @@
-"""Executes: the vLLM extension that drafts and verifies as a policy decides. Runs without Ray."""
+"""Executes: stock vLLM with the speculative length chosen at every step. Works without Ray."""

@@ -1,0 +1,47 @@
+"""What a policy may see of a draft distribution, computed where the logits are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+
+from policies.api import Feature, FloatArray
+
+
+def before_sampling(logits: torch.Tensor, needs: frozenset[Feature]) -> dict[Feature, torch.Tensor]:
+    """Features [rows] of draft logits [rows, vocabulary] that do not depend on the token drawn."""
+    found: dict[Feature, torch.Tensor] = {}
+    if not needs & {"top1", "margin", "entropy"}:
+        return found
+    logits = logits.float()
+    norm = logits.logsumexp(dim=-1)
+    if "top1" in needs:
+        found["top1"] = (logits.amax(dim=-1) - norm).exp()
+    if "margin" in needs:
+        best = logits.topk(2, dim=-1).values
+        found["margin"] = best[:, 0] - best[:, 1]
+    if "entropy" in needs:
+        log_p = logits - norm[:, None]
+        found["entropy"] = -(log_p.exp() * log_p).sum(dim=-1)
+    return found
+
+
+def of_sampled(logits: torch.Tensor, tokens: torch.Tensor, probs: torch.Tensor | None) -> torch.Tensor:
+    """q(drawn token) [rows], from the probabilities drawn from or, for argmax drafts, the logits' own."""
+    if probs is None:
+        logits = logits.float()
+        return (logits.gather(1, tokens.long()[:, None])[:, 0] - logits.logsumexp(dim=-1)).exp()
+    return probs.gather(1, tokens.long()[:, None])[:, 0]
+
+
+def to_host(slots: Iterable[Mapping[Feature, torch.Tensor]], rows: np.ndarray) -> dict[Feature, FloatArray]:
+    """[B, K] arrays from one mapping a slot: a single copy from the device."""
+    slots = list(slots)
+    names = list(slots[0]) if slots else []
+    if not names:
+        return {}
+    stacked = torch.stack([torch.stack([slot[n].float() for n in names]) for slot in slots], dim=-1)
+    table = stacked.cpu().numpy().astype(np.float64)
+    return {name: table[i][rows] for i, name in enumerate(names)}

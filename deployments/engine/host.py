@@ -1,0 +1,229 @@
+"""Runs one policy beside an engine: plans, early stops, lengths, feedback, hot swaps, reports. Knows nothing of vLLM."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from deployments.engine import lossless
+from deployments.engine.settings import EngineSettings
+from deployments.engine.telemetry import Telemetry
+from deployments.engine.watchdog import Watchdog
+from policies.api import (
+    DraftBundle,
+    DraftObservation,
+    Feature,
+    FloatArray,
+    IntArray,
+    PolicyContext,
+    StepFeedback,
+    StepPlan,
+    StepView,
+)
+from policies.estimators import default_models
+from policies.exchange import LoadOutlook
+from policies.guard import Guard, Limits
+from policies.models import Models, StepLoad
+from policies.registry import PolicyError, PolicySpec, build
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Drafting:
+    """A plan under way, from `plan` until its drafts are verified."""
+
+    view: StepView
+    plan: StepPlan
+    predicted_s: float | None = None
+    k: int = 0
+    most: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [B] lengths the plan allows
+    lengths: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [B] lengths to verify
+    features: Mapping[Feature, FloatArray] = field(default_factory=dict)  # [B, K]
+    draft_s: float = 0.0
+    catch_up_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What the engine saw of the verify that followed a plan. Arrays are [B'], requests of the plan still there."""
+
+    rows: IntArray  # their rows in the plan's batch
+    submitted: IntArray  # draft tokens verified
+    accepted: IntArray
+    prefill_tokens: int
+    verify_s: float
+    step_s: float
+    idle: bool
+
+
+class PolicyHost:
+    """One per worker. Every method is called from the worker's step loop, between steps or inside one."""
+
+    def __init__(self, settings: EngineSettings, k_max: int, models: Models | None = None) -> None:
+        self._settings = settings
+        self.models = models or default_models(k_max)
+        self._context = PolicyContext(k_max=k_max, models=self.models, seed=settings.seed)
+        self._watchdog = Watchdog(settings.hard_limit_ms / 1e3)
+        self.telemetry = Telemetry(k_max)
+        self.outlook: LoadOutlook | None = None
+        self._outlook_at_s = 0.0
+        self._rejection: str | None = None
+        self.spec = settings.policy
+        self._guard = self._guarded(settings.policy)
+
+    # ---- one step -------------------------------------------------------------------------------------------
+
+    def plan(self, view: StepView) -> Drafting:
+        """Decide how far to draft. The plan's lengths are already inside every request's limit."""
+        plan = self._guard.plan(view)
+        most = np.minimum(view.k_limit, plan.k)
+        if plan.k_by_request is not None:
+            most = np.minimum(most, plan.k_by_request)
+        k = int(most.max(initial=0))
+        if k and not self._guard.before_draft(0):
+            k = 0
+        self.telemetry.planned(view, plan)
+        return Drafting(view, replace(plan, k=k) if k != plan.k else plan, most=np.minimum(most, k), k=k)
+
+    def needs(self, drafting: Drafting) -> frozenset[Feature]:
+        """Features the engine must compute while drafting."""
+        needs = self._guard.policy.needs
+        return needs | {"top1"} if drafting.plan.cut is not None else needs
+
+    @property
+    def stops_early(self) -> bool:
+        return self._guard.active and self._guard.policy.stops_early
+
+    def go_on(self, seen: DraftObservation) -> bool:
+        """After slot j: draft slot j + 1?"""
+        return self._guard.after_draft(seen) and self._guard.before_draft(seen.j + 1)
+
+    def select(
+        self, drafting: Drafting, k: int, features: Mapping[Feature, FloatArray], sampled: bool, draft_s: float
+    ) -> IntArray:
+        """Verify lengths [B] for `k` drafted slots; `sampled`: the drafts were drawn, not argmax."""
+        planned = drafting.k
+        drafting.k, drafting.features, drafting.draft_s = k, features, draft_s
+        drafting.most = np.minimum(drafting.most, k)
+        drafting.lengths = drafting.most
+        if k:
+            drafting.lengths = self._lengths(drafting, sampled)
+        self.telemetry.drafted(k, int(drafting.most.sum()), draft_s, k < planned)
+        drafting.predicted_s = self._guard.attempt(lambda: self._predict(drafting))
+        self._guard.spent(self._watchdog.take_step_s())
+        return drafting.lengths
+
+    def feedback(self, drafting: Drafting, seen: Verified) -> None:
+        """Tell models and policy what became of `drafting`."""
+        rows = seen.rows
+        ids = drafting.view.request_ids
+        answer = StepFeedback(
+            step=drafting.view.step,
+            request_ids=tuple(ids[r] for r in rows),
+            k=drafting.k,
+            drafted=drafting.most[rows],
+            verified=seen.submitted,
+            accepted=seen.accepted,
+            features={name: values[rows] for name, values in drafting.features.items()},
+            context_tokens=int(drafting.view.context_tokens[rows].sum()),
+            prefill_tokens=seen.prefill_tokens,
+            draft_s=drafting.draft_s,
+            verify_s=seen.verify_s,
+            step_s=seen.step_s,
+            catch_up_tokens=drafting.catch_up_tokens,
+            idle=seen.idle,
+        )
+        self._guard.attempt(lambda: self.models.observe(answer))
+        self._guard.feedback(answer)
+        self.telemetry.verified(answer, drafting.predicted_s)
+
+    # ---- between steps ------------------------------------------------------------------------------------
+
+    def set_policy(self, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Swap live. Same name: the new parameters keep the learned state. A bad spec leaves the old one serving."""
+        spec = PolicySpec(name=name, params=dict(params))
+        try:
+            guard = self._guarded(spec)
+        except PolicyError as error:
+            self._rejection = str(error)
+            self.telemetry.fallbacks["reload_rejected"] += 1
+            log.warning("adaspec: policy rejected, %r goes on: %s", self.spec.name, error)
+            return {"ok": False, "error": str(error), "policy": self.spec.model_dump()}
+        if name == self.spec.name:
+            guard.policy.restore(self._guard.policy.snapshot())
+        self.telemetry.fallbacks.update(self._guard.faults)
+        self._guard, self.spec, self._rejection = guard, spec, None
+        return {"ok": True, "error": None, "policy": spec.model_dump()}
+
+    def exchange(self, outlook: LoadOutlook | None) -> dict[str, Any]:
+        """Take the monitor's outlook, give the replica's report (JSON-able)."""
+        if outlook is not None:
+            self.outlook, self._outlook_at_s = outlook, time.monotonic()
+        faults = self.telemetry.fallbacks + self._guard.faults
+        report = self.telemetry.report(
+            time.time(),
+            fallbacks=dict(faults),
+            decide_s=self._watchdog.total_s,
+            policy=self.spec.name,
+            policy_state={**self._guard.explain(), **self._explain_models()},
+            last_rejection=self._rejection,
+        )
+        return report.model_dump(mode="json")
+
+    def current_outlook(self) -> LoadOutlook | None:
+        """The outlook with its age as of now."""
+        if self.outlook is None:
+            return None
+        return self.outlook.model_copy(update={"age_s": self.outlook.age_s + time.monotonic() - self._outlook_at_s})
+
+    def snapshot(self) -> dict[str, Any]:
+        """Learned models and policy state, for a sibling replica's start."""
+        return {
+            "cost": self.models.cost.snapshot(),
+            "acceptance": self.models.acceptance.snapshot(),
+            "policy": {"name": self.spec.name, "state": self._guard.policy.snapshot()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.models.cost.restore(state["cost"])
+        self.models.acceptance.restore(state["acceptance"])
+        if state["policy"]["name"] == self.spec.name:
+            self._guard.policy.restore(state["policy"]["state"])
+
+    # ---- parts ------------------------------------------------------------------------------------------------
+
+    def _guarded(self, spec: PolicySpec) -> Guard:
+        limits = Limits(soft_s=self._settings.soft_limit_ms / 1e3)
+        return Guard(build(spec, self._context), limits, self._watchdog.run)
+
+    def _lengths(self, drafting: Drafting, sampled: bool) -> IntArray:
+        view, k = drafting.view, drafting.k
+        restricted = lossless.restricted_rows(view.temperature, sampled)
+        bundle = DraftBundle(view, drafting.plan, k, _withhold(drafting.features, restricted), restricted)
+        selected = self._guard.select(bundle)
+        cut = None
+        if drafting.plan.cut is not None and restricted.any():
+            survival: FloatArray = np.cumprod(
+                self.models.acceptance.confident(bundle.features), axis=1, dtype=np.float64
+            )
+            cut = lossless.cut_lengths(drafting.plan.cut, survival, drafting.most)
+        return lossless.final_lengths(drafting.most, selected, cut, restricted)
+
+    def _predict(self, drafting: Drafting) -> float | None:
+        predicted = float(self.models.cost.step_s(StepLoad.of(drafting.view), drafting.k, drafting.lengths.sum()))
+        return predicted if np.isfinite(predicted) else None
+
+    def _explain_models(self) -> dict[str, Any]:
+        return {"cost": self.models.cost.explain(), "acceptance": self.models.acceptance.explain()}
+
+
+def _withhold(features: Mapping[Feature, FloatArray], restricted: np.ndarray[Any, Any]) -> Mapping[Feature, FloatArray]:
+    if "sampled_p" not in features or not restricted.any():
+        return features
+    return {**features, "sampled_p": np.where(restricted[:, None], np.nan, features["sampled_p"])}

@@ -1,0 +1,157 @@
+"""One engine step as the worker sees it: from vLLM's batch to the policy's arrays and back."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from deployments.engine.host import Drafting, PolicyHost, Verified
+from deployments.engine.requests import RequestTable, columns
+from policies.api import DraftObservation, Feature, FloatArray, IntArray, StepView
+
+NONE = np.zeros(0, np.int64)
+
+
+class StepBook:
+    """Filled as a step goes by; read by the proposer and the catch-up.
+
+    `rows` are the engine rows that decode after this step; the others are prompt chunks still being computed.
+    """
+
+    def __init__(self, runner: Any, host: PolicyHost, k_max: int, max_model_len: int) -> None:
+        self._runner, self._host, self._k_max, self._max_model_len = runner, host, k_max, max_model_len
+        self._requests = RequestTable()
+        self._drafting: Drafting | None = None  # planned, waiting to be verified
+        self._scheduler_output: Any = None
+        self._queue: Any = None
+        self._began_s = self._verified_s = 0.0
+        self._now_s = 0.0
+        self._step = 0
+        self.request_ids: list[str] = []
+        self.starts = self.counts = self.committed = self.rows = NONE
+        self.k = 0
+        self.needs: frozenset[Feature] = frozenset()
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.request_ids)
+
+    @property
+    def stops_early(self) -> bool:
+        return self.k > 1 and self._host.stops_early
+
+    def begin(self, scheduler_output: Any, queue: Any) -> None:
+        """The worker was handed a step."""
+        self._began_s = time.perf_counter()
+        self._scheduler_output, self._queue = scheduler_output, queue
+        self._requests.forget(scheduler_output.finished_req_ids)
+
+    def verified(self, sampled_token_ids: torch.Tensor) -> None:
+        """The verify is done: read the batch and give feedback. `sampled_token_ids` [rows, 1 + drafts], -1: rejected."""
+        self._now_s = time.perf_counter()
+        self._read_batch(sampled_token_ids)
+        self._feed_back(self._now_s)
+        self._verified_s = self._now_s
+
+    def plan(self, lag: IntArray | None) -> bool:
+        """Ask the policy, given the rows' draft lag. True: the draft has to run."""
+        if not len(self.rows):
+            # Prompt chunks only: nobody to ask. A draft that was running keeps its cache filled.
+            self.k, was = 0, self.k
+            return was > 0
+        self._drafting = self._host.plan(self._view(self._now_s, lag))
+        self.k = self._drafting.k
+        self.needs = self._host.needs(self._drafting) if self.k else frozenset()
+        return self.k > 0
+
+    def go_on(self, seen: DraftObservation) -> bool:
+        return self._host.go_on(seen)
+
+    def drafting_s(self) -> float:
+        return time.perf_counter() - self._now_s
+
+    def caught_up(self, tokens: int) -> None:
+        self._host.telemetry.caught_up(tokens)
+        if self._drafting is not None:
+            self._drafting.catch_up_tokens = tokens
+
+    def select(self, k: int, seen: dict[Feature, FloatArray], *, sampled: bool, draft_s: float) -> IntArray:
+        """Verify lengths of `rows`."""
+        if self._drafting is None or not len(self.rows):
+            return NONE
+        return self._host.select(self._drafting, k, seen, sampled, draft_s)
+
+    # ---- parts ---------------------------------------------------------------------------------------------
+
+    def _read_batch(self, sampled_token_ids: torch.Tensor) -> None:
+        batch, scheduled = self._runner.input_batch, self._scheduler_output.num_scheduled_tokens
+        self.request_ids = list(batch.req_ids)
+        n = len(self.request_ids)
+        self.starts = batch.num_computed_tokens_cpu[:n].astype(np.int64)
+        self.counts = np.fromiter((scheduled[r] for r in self.request_ids), np.int64, n)
+        discarded = self._runner.discard_request_mask.np[:n]
+        self.rows = np.flatnonzero(~discarded)
+        ids = sampled_token_ids.cpu().numpy()
+        emitted = ((ids >= 0) & (ids < batch.vocab_size)).sum(axis=1)
+        drafts = self._scheduler_output.scheduled_spec_decode_tokens
+        self._submitted = np.fromiter((len(drafts.get(r, ())) for r in self.request_ids), np.int64, n)
+        self._emitted = np.where(discarded, 0, emitted)
+        self._host.telemetry.stepped(int(self._emitted.sum()))
+        self.committed = np.where(discarded, self.counts, self.counts - self._submitted + self._emitted - 1)
+
+    def _feed_back(self, now: float) -> None:
+        done = self._drafting
+        if done is None:
+            return
+        at = {r: i for i, r in enumerate(self.request_ids)}
+        pairs = [(i, at[r]) for i, r in enumerate(done.view.request_ids) if r in at]
+        if not pairs:
+            return
+        rows, here = np.array(pairs, np.int64).T
+        # A padded admission carries placeholder drafts the policy did not ask for: count only what it did.
+        submitted = np.minimum(self._submitted[here], done.lengths[rows])
+        accepted = np.clip(self._emitted[here] - 1, 0, submitted)
+        prefill = int(self.counts.sum() - (self._submitted[here] + 1).sum())
+        self._host.feedback(
+            done,
+            Verified(
+                rows=rows,
+                submitted=submitted,
+                accepted=accepted,
+                prefill_tokens=max(prefill, 0),
+                verify_s=now - self._began_s,
+                step_s=now - self._verified_s,
+                idle=False,  # one of the plan's requests is still here: the engine had work all along
+            ),
+        )
+
+    def _view(self, now: float, lag: IntArray | None) -> StepView:
+        rows, queue = self.rows, self._queue
+        ids = self.request_ids if len(rows) == len(self.request_ids) else [self.request_ids[r] for r in rows.tolist()]
+        table = self._requests.advance(ids, self._emitted[rows], now, self._runner.requests)
+        elapsed, slo, temperature, emitted, wanted = columns(table, now)
+        context = self.starts[rows] + self.committed[rows] + 1
+        room = np.minimum(self._max_model_len - context - 1, wanted - 1)
+        self._step += 1
+        return StepView(
+            step=self._step,
+            at_s=now,
+            k_max=self._k_max,
+            request_ids=tuple(ids),
+            context_tokens=context,
+            emitted_tokens=emitted,
+            elapsed_decode_s=elapsed,
+            tpot_slo_s=slo,
+            temperature=temperature,
+            draft_lag_tokens=np.zeros(len(rows), np.int64) if lag is None else lag[rows],
+            k_limit=np.clip(room, 0, self._k_max),
+            prefill_tokens=int(self.counts.sum() - (self._submitted[rows] + 1).sum()),
+            waiting=None if queue is None else queue.waiting,
+            waiting_prefill_tokens=None if queue is None else queue.waiting_prefill_tokens,
+            token_budget=None if queue is None else queue.token_budget,
+            free_kv_fraction=None if queue is None else queue.free_kv_fraction,
+            outlook=self._host.current_outlook(),
+        )
