@@ -32,7 +32,8 @@ def replica(scenario: Scenario, work: Workload, record: Record, texts: Texts, in
     context = PolicyContext(k_max=k_max, models=models, seed=child(scenario.seed, f"policy/{index}") % 2**32)
     oracle = Oracle(context) if scenario.policy.name == ORACLE else None
     policy: Policy = oracle or build(scenario.policy, context)
-    spec = Speculation(Guard(policy), models, truth, streams, free=oracle is not None)
+    learner = models if scenario.engine.learn else None
+    spec = Speculation(Guard(policy), learner, truth, streams, free=oracle is not None)
     tally = Tally(bucket_s=max(scenario.duration_s, float(work.arrival_s[-1])) / TIME_BUCKETS)
     made = Replica(scenario, work, record, spec, batch, tally, generator(scenario.seed, f"noise/{index}"))
     if oracle:

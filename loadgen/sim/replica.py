@@ -51,10 +51,11 @@ class Replica:
         self.batch, self.queue, self.tally = batch, Queue(), tally
         self.phase, self.outlook = Phase.IDLE, None
         self.kv_blocks = self._truth.kv_tokens // self._engine.block_tokens
+        self._exchange_s = scenario.fleet.exchange_s
         self._noise: list[float] = []
         self._drafts: Drafts | None = None
         self._chunks: list[Chunk] = []
-        self._step = self._decode_blocks = 0
+        self._step = self._decode_blocks = self._context = 0
         self._verify_s = 0.0
         self._resident_at_s = 0.0  # inf: the draft is offloaded
 
@@ -135,10 +136,11 @@ class Replica:
     def _plan(self, now: float) -> Drafts | None:
         self._drafts = None
         fresh = sum(c.tokens for c in self._chunks)
+        self._context = int(self.batch.context.sum())
         if self.batch.n:
             self._step += 1
             resident = now >= self._resident_at_s
-            self._drafts = self._spec.draft(self._view(now, fresh), self.batch, fresh, resident=resident)
+            self._drafts = self._spec.draft(self._view(now, fresh), self.batch, self._context, resident=resident)
             self._drafts.draft_s *= self._jitter()
             self._remember(self._drafts.memory, now)
         self.queue.drafted(ran=self._drafts is not None and self._drafts.k > 0)
@@ -146,7 +148,7 @@ class Replica:
 
     def _view(self, now: float, fresh: int) -> StepView:
         batch, outlook = self.batch, self.outlook
-        if outlook is not None:
+        if outlook is not None and now - outlook.at_s > self._exchange_s:  # a younger one is as good as new
             outlook = outlook.model_copy(update={"age_s": max(0.0, now - outlook.at_s)})
         return StepView(
             step=self._step,
@@ -186,7 +188,7 @@ class Replica:
         if tokens == 0:
             self.phase = Phase.IDLE
             return None
-        context = int(self.batch.context.sum()) + sum(c.prompt.done for c in self._chunks)
+        context = self._context + sum(c.prompt.done for c in self._chunks)
         busy = self._truth.verify_s(tokens, self.batch.n + len(self._chunks), context)
         self._verify_s = busy * self._jitter()
         self.phase = Phase.VERIFYING
@@ -232,7 +234,8 @@ class Replica:
             prompt = Prompt(request, int(batch.context[-1]), int(batch.emitted[-1]), float(batch.first_s[-1]))
             self.queue.add(prompt, front=True)
             self._record.preempted[request] += 1
-            self._decode_blocks -= int(self._blocks(int(batch.context[-1])))
+            self._decode_blocks -= self._blocks(int(batch.context[-1]))
+            self._context -= int(batch.context[-1])
             batch.keep(~last)
             if self._drafts:
                 self._drafts.keep(~last)

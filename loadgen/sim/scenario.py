@@ -48,6 +48,7 @@ class Engine(Settings):
     token_budget: int | None = Field(default=None, gt=0)
     kv_tokens: int | None = Field(default=None, gt=0)
     block_tokens: int = Field(default=16, ge=1)
+    learn: bool = Field(default=True, description="false: cost and acceptance models stay as the profile left them")
 
 
 class Fleet(Settings):

@@ -66,23 +66,24 @@ class Drafts:
 class Speculation:
     """The policy's side of a replica."""
 
-    def __init__(self, guard: Guard, models: Models, truth: Truth, streams: Streams, *, free: bool = False) -> None:
-        """`free`: what the draft's cache lacks costs nothing to catch up on (the oracle)."""
-        self.guard, self.models, self._truth, self._streams, self._free = guard, models, truth, streams, free
+    def __init__(
+        self, guard: Guard, models: Models | None, truth: Truth, streams: Streams, *, free: bool = False
+    ) -> None:
+        """`models` learn from every step; `free`: catching up the draft's cache costs nothing (the oracle)."""
+        self.guard, self._models, self._truth, self._streams, self._free = guard, models, truth, streams, free
 
-    def draft(self, view: StepView, batch: Batch, fresh_tokens: int, *, resident: bool) -> Drafts:
-        """Plan, draft and choose verify lengths. `fresh_tokens`: prompt tokens of the step just done."""
+    def draft(self, view: StepView, batch: Batch, context: int, *, resident: bool) -> Drafts:
+        """Plan, draft and choose verify lengths. `context`: the batch's context tokens, summed."""
         plan = self.guard.plan(view)
+        if not resident or (plan.k == 0 and plan.k_by_request is None):
+            return self._none(view, batch, context, plan)
         wanted = np.minimum(plan.k if plan.k_by_request is None else plan.k_by_request, view.k_limit)
-        most = int(wanted.max()) if resident and view.batch else 0
+        most = int(wanted.max())
         if most == 0:
-            batch.lag[:] += 1 + batch.fresh
-            batch.fresh[:] = 0
-            return self._none(view, plan)
+            return self._none(view, batch, context, plan)
         self._streams.fill(batch)
         lag = int(batch.lag[wanted > 0].sum())
-        catch_up = 0 if self._free else lag + fresh_tokens
-        context = int(view.context_tokens.sum())
+        catch_up = 0 if self._free else lag + view.prefill_tokens
         k, features = self._loop(view, batch, most, lambda k: self._truth.draft_s(k, view.batch, context, catch_up))
         drafted = np.minimum(wanted, k)
         batch.lag[:] = np.where(wanted > 0, 0, batch.lag + 1)
@@ -98,11 +99,14 @@ class Speculation:
         return self._streams.run(batch.row, batch.emitted)
 
     def learn(self, seen: StepFeedback) -> None:
-        self.models.observe(seen)
+        if self._models:
+            self._models.observe(seen)
         self.guard.feedback(seen)
 
-    def _none(self, view: StepView, plan: StepPlan) -> Drafts:
-        zeros, context = np.zeros(view.batch, np.int64), int(view.context_tokens.sum())
+    def _none(self, view: StepView, batch: Batch, context: int, plan: StepPlan) -> Drafts:
+        batch.lag[:] += 1 + batch.fresh
+        batch.fresh[:] = 0
+        zeros = np.zeros(view.batch, np.int64)
         empty: dict[Feature, FloatArray] = {name: np.zeros((view.batch, 0)) for name in self.guard.policy.needs}
         return Drafts(view.step, view.request_ids, 0, zeros, zeros, empty, context, 0, 0.0, plan.draft_memory)
 
