@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncGenerator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class Head:
     last: bool  # the body is complete
 
 
-async def answer(app: ASGIApp, call: Call) -> AsyncIterator[Head | bytes]:
+async def answer(app: ASGIApp, call: Call) -> AsyncGenerator[Head | bytes, None]:
     """Call `app`: a Head first, then each further part of the body as it is sent. Closing the iterator cancels."""
     sent: asyncio.Queue[MutableMapping[str, Any] | None] = asyncio.Queue()
     task = asyncio.create_task(_run(app, call, sent))

@@ -14,7 +14,7 @@ def join(texts: Mapping[str, str], label: str = "replica") -> str:
     for value, text in texts.items():
         tag = f'{label}="{value}"'
         family: tuple[list[str], list[str]] = ([], [])
-        for line in filter(None, text.splitlines()):
+        for line in filter(None, text.split("\n")):
             if line.startswith("# "):
                 _, kind, name, *_ = line.split(" ", 3)
                 family = families.setdefault(name, ([], []))

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from ray import serve
@@ -56,8 +57,9 @@ class Replica:
         started_s = time.monotonic()
         self._received += 1
         try:
-            async for part in answer(self.backend.app, call):
-                yield part
+            async with aclosing(answer(self.backend.app, call)) as parts:
+                async for part in parts:
+                    yield part
         finally:
             self._residence_s += RESIDENCE_GAIN * (time.monotonic() - started_s - self._residence_s)
 

@@ -1,0 +1,80 @@
+import pytest
+
+from deployments import load_monitor
+from deployments.load_monitor import LoadMonitor
+from deployments.status import ReplicaStatus
+from policies.exchange import ReplicaReport
+from policies.registry import PolicySpec
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def time(self) -> float:
+        return self.now_s
+
+    monotonic = time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(load_monitor, "time", clock)
+    return clock
+
+
+def status(name: str, *, batch: int = 0, received: int = 0) -> ReplicaStatus:
+    report = ReplicaReport(at_s=0, batch=batch)
+    spec = PolicySpec(name="off")
+    return ReplicaStatus(
+        replica=name, pid=1, started_at_s=0, policy=spec, received=received, residence_s=10, seats=8, report=report
+    )
+
+
+def test_a_silent_replica_turns_stale_and_is_then_forgotten(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    monitor.reconfigure({"stale_after_s": 1, "forget_after_s": 5})
+    monitor.exchange(status("a"))
+    clock.now_s += 2
+    monitor.exchange(status("b"))
+    assert {s.status.replica: s.stale for s in monitor.fleet().replicas} == {"a": True, "b": False}
+    clock.now_s += 4
+    assert [s.status.replica for s in monitor.fleet().replicas] == ["b"]
+
+
+def test_the_outlook_sees_this_replicas_batch_and_the_fleets_arrivals(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    for tick in range(40):
+        monitor.exchange(status("a", batch=4, received=5 * tick))
+        outlook = monitor.exchange(status("b", batch=2, received=5 * tick))
+        clock.now_s += 0.25
+    assert outlook.expected_batch_p50 > 2
+    assert monitor.fleet().outlook.arrival_rps == pytest.approx(40, rel=0.2)
+    assert outlook.arrival_rps == pytest.approx(20, rel=0.2)
+
+
+def test_a_restarted_monitor_counts_no_arrivals_from_before_it(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    monitor.exchange(status("a", received=10_000))
+    clock.now_s += 0.25
+    monitor.exchange(status("a", received=10_000))
+    clock.now_s += 0.25
+    assert monitor.fleet().outlook.arrival_rps == 0
+
+
+def test_a_restarted_replica_does_not_count_backwards(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    monitor.exchange(status("a", received=100))
+    clock.now_s += 0.25
+    assert monitor.exchange(status("a", received=1)).arrival_rps == 0
+
+
+def test_a_bad_config_is_shown_and_changes_nothing(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    monitor.reconfigure({"stale_after_s": -1})
+    rejection = monitor.fleet().last_rejection
+    assert rejection is not None
+    assert rejection.problems[0].field == "stale_after_s"
