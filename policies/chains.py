@@ -10,16 +10,18 @@ import numpy as np
 
 from policies.api import Feature, FloatArray
 
-THRESHOLDS = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 2.0])
+THRESHOLDS = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 2.0])
 """Least survivals worth verifying that are tried; the last one verifies nothing."""
 QUANTILES = 8
+NUDGE = 0.1
+"""More verified tokens per request, to see what one more costs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Yields:
     """Means per request over remembered chains, by threshold [G] and length k [K+1]."""
 
-    verified: FloatArray  # [G, K+1] slots that reach the threshold
+    verified: FloatArray  # [2, G, K+1] slots that reach the threshold; the same plus NUDGE
     gained: FloatArray  # [G, K+1] tokens they are expected to add
     confidence: FloatArray  # [K, QUANTILES] spread of a slot's conditional acceptance
 
@@ -30,13 +32,14 @@ class Yields:
         kept = survival >= THRESHOLDS[:, None, None]
         edges = (np.arange(QUANTILES) + 0.5) * (len(conditional) / QUANTILES)
         spread = np.sort(conditional, axis=0)[edges.astype(np.int64)].T
-        return cls(_by_length(kept.astype(np.float64)), _by_length(kept * survival), np.ascontiguousarray(spread))
+        verified = _by_length(kept.astype(np.float64))
+        return cls(np.stack([verified, verified + NUDGE]), _by_length(kept * survival), np.ascontiguousarray(spread))
 
 
 def _by_length(values: FloatArray) -> FloatArray:
     total = np.zeros((values.shape[0], values.shape[2] + 1))
-    np.add.accumulate(values.mean(axis=1), axis=1, out=total[:, 1:])
-    return total
+    np.add.accumulate(np.add.reduce(values, axis=1), axis=1, out=total[:, 1:])
+    return np.asarray(total / values.shape[1])
 
 
 class ChainMemory:

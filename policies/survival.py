@@ -26,21 +26,31 @@ def usable_slots(bundle: DraftBundle) -> IntArray:
     return limit if bundle.plan.k_by_request is None else np.minimum(limit, bundle.plan.k_by_request)
 
 
-def expected_by_count(gains: FloatArray) -> FloatArray:
-    """[N+1] the most that n = 0..N of the gains [B, K] add up to."""
-    falling = np.sort(gains, axis=None)[::-1]
-    return np.concatenate(([0.0], np.add.accumulate(falling)))
+class Ranking:
+    """A batch's gains [B, K], which must not rise along a row, in falling order."""
 
+    __slots__ = ("_falling", "_gains")
 
-def lengths_of_largest(gains: FloatArray, n: int) -> IntArray:
-    """[B] lengths that take the `n` largest gains [B, K]; gains must not rise along a row. Ties go to earlier rows."""
-    if n <= 0:
-        return np.zeros(len(gains), np.int64)
-    if n >= gains.size:
-        return np.full(len(gains), gains.shape[1], np.int64)
-    least = np.partition(gains, gains.size - n, axis=None)[gains.size - n]
-    above, equal = gains > least, gains == least
-    spare = n - int(np.count_nonzero(above))
-    if spare < np.count_nonzero(equal):
-        equal &= np.add.accumulate(equal.ravel()).reshape(equal.shape) <= spare
-    return np.asarray((above | equal).sum(1), np.int64)
+    def __init__(self, gains: FloatArray) -> None:
+        self._gains = gains
+        self._falling = np.sort(gains, axis=None)[::-1]
+
+    def totals(self) -> FloatArray:
+        """[N+1] the most that n = 0..N gains add up to."""
+        totals = np.zeros(self._falling.size + 1)
+        np.add.accumulate(self._falling, out=totals[1:])
+        return totals
+
+    def lengths(self, n: int) -> IntArray:
+        """[B] lengths that take the `n` largest gains; ties go to earlier rows."""
+        gains, falling = self._gains, self._falling
+        if n <= 0:
+            return np.zeros(len(gains), np.int64)
+        least = falling[min(n, falling.size) - 1]
+        taken = gains >= least
+        if n < falling.size and falling[n] == least:
+            above = gains > least
+            equal = taken & ~above
+            spare = n - int(np.count_nonzero(above))
+            taken = above | (equal & (np.add.accumulate(equal.ravel()).reshape(equal.shape) <= spare))
+        return np.asarray(np.add.reduce(taken, axis=1, dtype=np.int64))

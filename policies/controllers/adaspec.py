@@ -21,9 +21,9 @@ from policies.api import (
     VerifyPlan,
 )
 from policies.base import BasePolicy, Params, most_k
-from policies.estimators.slo import breaks_slo, deadline_s
+from policies.estimators.slo import breaks_slo, slack_s
 from policies.models import StepLoad
-from policies.survival import expected_by_count, lengths_of_largest, prefix_survival, usable_slots
+from policies.survival import Ranking, prefix_survival, usable_slots
 
 
 class AdaSpecParams(Params):
@@ -63,6 +63,7 @@ class AdaSpec(BasePolicy[AdaSpecParams]):
         self._survival: FloatArray  # [B] of the slots drafted so far
         self._tokens: FloatArray  # [B] expected from them
         self._best: float  # efficiency of what is drafted
+        self._in_hand_s: FloatArray  # [B] slack; only where there are objectives
 
     def plan(self, view: StepView) -> StepPlan:
         k = most_k(view, self.params.k)
@@ -91,10 +92,11 @@ class AdaSpec(BasePolicy[AdaSpecParams]):
             return VerifyPlan()
         survival = prefix_survival(self._confidence(bundle.features), usable_slots(bundle))
         cost_s = self._cost_by_total(bundle.k, survival.size)
-        efficiency = (bundle.view.batch + expected_by_count(survival)) / cost_s
+        ranking = Ranking(survival)
+        efficiency = (bundle.view.batch + ranking.totals()) / cost_s
         if self._limited:
             efficiency[breaks_slo(bundle.view, survival, cost_s, float(self._cost_s[0]))] = -1.0
-        return VerifyPlan(lengths_of_largest(survival, int(efficiency.argmax())))
+        return VerifyPlan(ranking.lengths(int(efficiency.argmax())))
 
     def feedback(self, seen: StepFeedback) -> None:
         if seen.k and seen.batch:
@@ -106,7 +108,9 @@ class AdaSpec(BasePolicy[AdaSpecParams]):
         ks = np.arange(k + 1)
         self._cost_s = self.context.models.cost.step_s(self._load, ks, ks * view.batch)
         self._short = bool((view.k_limit < k).any())
-        self._limited = self.params.slo and bool(np.isfinite(view.tpot_slo_s).any())
+        self._limited = self.params.slo and bool(view.tpot_slo_s.min(initial=np.inf) < np.inf)
+        if self._limited:
+            self._in_hand_s = slack_s(view)
         self._survival, self._tokens = np.ones(view.batch), np.ones(view.batch)
         self._best = view.batch / float(self._cost_s[0])
 
@@ -114,8 +118,8 @@ class AdaSpec(BasePolicy[AdaSpecParams]):
         """Tokens per second of `k` uniform slots expected to emit `tokens` [B]; -1 where it breaks an objective."""
         step_s = float(self._cost_s[k])
         if self._limited:
-            allowed = np.maximum(deadline_s(self._view, tokens), self._cost_s[0] * tokens)
-            if (step_s > allowed).any():
+            allowed = np.maximum(self._in_hand_s + self._view.tpot_slo_s * tokens, self._cost_s[0] * tokens)
+            if step_s > allowed.min():
                 return -1.0
         return float(tokens.sum()) / step_s
 

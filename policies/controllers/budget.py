@@ -11,7 +11,7 @@ from pydantic import Field
 from policies.api import Cut, DraftBundle, Feature, PolicyContext, StepPlan, StepView, VerifyPlan
 from policies.base import BasePolicy, Params, most_k
 from policies.models import StepLoad
-from policies.survival import expected_by_count, lengths_of_largest, prefix_survival, usable_slots
+from policies.survival import Ranking, prefix_survival, usable_slots
 
 
 class BudgetParams(Params):
@@ -50,10 +50,11 @@ class Budget(BasePolicy[BudgetParams]):
         batch, features = bundle.view.batch, bundle.features
         confidence = self.context.models.acceptance.confident(features) if self.params.calibrated else features["top1"]
         survival = prefix_survival(confidence, usable_slots(bundle))
-        lengths = lengths_of_largest(survival, min(self._budget(batch), int(np.count_nonzero(survival))))
+        ranking = Ranking(survival)
+        lengths = ranking.lengths(min(self._budget(batch), int(np.count_nonzero(survival))))
         load = StepLoad.of(bundle.view)
         cost_s = self.context.models.cost.step_s(load, bundle.k, np.arange(survival.size + 1))
-        self._per_request = int(((batch + expected_by_count(survival)) / cost_s).argmax()) / batch
+        self._per_request = int(((batch + ranking.totals()) / cost_s).argmax()) / batch
         return VerifyPlan(lengths)
 
     def snapshot(self) -> dict[str, Any]:

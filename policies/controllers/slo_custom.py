@@ -22,7 +22,7 @@ from policies.api import (
 )
 from policies.base import BasePolicy, Params, most_k
 from policies.estimators.slo import needed_tokens
-from policies.survival import lengths_of_largest, prefix_survival, usable_slots
+from policies.survival import Ranking, prefix_survival, usable_slots
 
 
 class SloCustomParams(Params):
@@ -69,7 +69,7 @@ class SloCustom(BasePolicy[SloCustomParams]):
         budget = min(self._budget(bundle.view.batch), int(np.count_nonzero(survival)))
         first = urgent_lengths(survival, need, budget, self.params.most_urgent_tokens)
         ahead = np.where(np.arange(bundle.k) < first[:, None], 2.0, survival)  # phase 1's slots outrank all others
-        return VerifyPlan(lengths_of_largest(ahead, budget))
+        return VerifyPlan(Ranking(ahead).lengths(budget))
 
     def feedback(self, seen: StepFeedback) -> None:
         if not seen.idle:

@@ -21,11 +21,12 @@ from policies.api import (
     VerifyPlan,
 )
 from policies.base import BasePolicy, Params, most_k
-from policies.chains import THRESHOLDS, ChainMemory
+from policies.chains import ChainMemory
 from policies.estimators.slo import deadline_s, needed_tokens
 from policies.models import StepLoad
+from policies.pricing import Price, price
 from policies.probing import ProbeBudget
-from policies.survival import expected_by_count, lengths_of_largest, prefix_survival, usable_slots
+from policies.survival import Ranking, prefix_survival, usable_slots
 
 REFRESH_STEPS = 4  # the yields move slowly; computing them is the dearest part of a step
 
@@ -79,7 +80,9 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._adaptivity = 1.0  # what stopping early gains over the best uniform K
         # This step's, set by plan():
         self._view: StepView
-        self._rate, self._least, self._passes_s = 0.0, 0.0, np.zeros(1)
+        self._price: Price
+        self._priced_for: tuple[int, ...] = ()
+        self._rate, self._least = 0.0, 0.0
         self._weights: FloatArray | None = None
         self._survival: FloatArray
         self._probing = False
@@ -92,20 +95,17 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         if k == 0:
             return StepPlan(k=0, reason="no_room")
         load = self._expected_load(view)
-        yields = self._yields
-        step_s = self.context.models.cost.step_s(load, np.arange(k + 1), load.batch * yields.verified[:, : k + 1])
-        rates = load.batch * (1.0 + yields.gained[:, : k + 1]) / step_s
-        plain = float(rates[-1, 0])
-        at, best_k = divmod(int(rates[:, 1:].argmax()), k)
-        best_k += 1
-        best = float(rates[at, best_k]) * self._adaptivity
-        self._passes_s = step_s[-1]
-        if not self._worth_drafting(best, plain):
-            return self._stay_plain(view, load, plain)
-        self._rate, self._least = best, float(THRESHOLDS[at])
-        self._weights = self._urgency(view, float(step_s[at, best_k]), 1.0 + float(yields.gained[at, best_k]))
+        key = (k, load.batch, load.prefill_tokens, load.lag_tokens)
+        if key != self._priced_for:
+            self._price, self._priced_for = price(self.context.models.cost, load, self._yields, k), key
+        found = self._price
+        self._rate = found.rate * self._adaptivity
+        if not self._worth_drafting(self._rate, found.plain_rate):
+            return self._stay_plain(view, load.batch / found.plain_rate)
+        self._least = self._rate * found.token_s
+        self._weights = self._urgency(view, found.step_s, found.tokens)
         self._survival = np.ones(view.batch)
-        return StepPlan(k=k if self.params.early_stop else best_k, reason="draft", cut=self._cut(view))
+        return StepPlan(k=k if self.params.early_stop else found.k, reason="draft", cut=self._cut(view))
 
     def _expected_load(self, view: StepView) -> StepLoad:
         """The step's load, moved towards the outlook's batch; catch-up spread over the expected dwell."""
@@ -130,7 +130,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
 
     def _urgency(self, view: StepView, step_s: float, tokens: float) -> FloatArray | None:
         """[B] weights, mean 1, of requests that the next step would leave behind their SLO; None: all alike."""
-        if not np.isfinite(view.tpot_slo_s).any():
+        if not view.tpot_slo_s.min() < np.inf:
             return None
         behind = needed_tokens(view, step_s, self.params.slo_share) - tokens
         severity = np.minimum(np.maximum(behind / self.params.urgent_tokens, 0.0), 1.0)
@@ -144,10 +144,9 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         """The verify rule for requests with sampled drafts: the same threshold, fixed before they are drawn."""
         return Cut(min_survival=self._least) if (view.temperature > 0).any() else None
 
-    def _stay_plain(self, view: StepView, load: StepLoad, plain: float) -> StepPlan:
+    def _stay_plain(self, view: StepView, plain_s: float) -> StepPlan:
         """K = 0, or a probe when enough time was saved up and no objective would break for it."""
-        k = min(self.params.probe_k, len(self._passes_s) - 1)
-        plain_s = load.batch / plain
+        k = most_k(view, min(self.params.probe_k, self.params.k))
         verified = k * min(self.params.probe_requests, view.batch)
         now = StepLoad.of(view)
         probe_s = float(self.context.models.cost.step_s(now, k, verified))
@@ -171,12 +170,13 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
             return True
         self._survival = self._survival * self._confident(seen.features)
         j = seen.j + 1
-        if j >= len(self._passes_s) - 1:
+        pass_s = self._price.pass_s
+        if j >= len(pass_s):
             return True
         worth = self._survival if self._weights is None else self._survival * self._weights
         surplus = worth[:, None] * self._yields.confidence[j] - self._least
         gained = float(np.maximum(surplus, 0.0).sum()) / self._yields.confidence.shape[1]
-        return bool(gained > self._rate * float(self._passes_s[j + 1] - self._passes_s[j]))
+        return bool(gained > self._rate * pass_s[j])
 
     def _confident(self, features: Mapping[Feature, FloatArray]) -> FloatArray:
         return self.context.models.acceptance.confident(features)
@@ -189,13 +189,14 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         survival = prefix_survival(self._confident(bundle.features), usable_slots(bundle))
         weights = self._weights
         worth = survival if weights is None else survival * weights[:, None]
-        tokens = bundle.view.batch + expected_by_count(worth)
+        ranking = Ranking(worth)
+        tokens = bundle.view.batch + ranking.totals()
         load = StepLoad.of(bundle.view)
         cost_s = self.context.models.cost.step_s(load, bundle.k, np.arange(survival.size + 1))
         n = int((tokens - self._rate * cost_s).argmax())
         if weights is None:
             self._learn_adaptivity(float(tokens[n]), float(cost_s[n]))
-        return VerifyPlan(lengths_of_largest(worth, n))
+        return VerifyPlan(ranking.lengths(n))
 
     def _learn_adaptivity(self, tokens: float, step_s: float) -> None:
         """Compare what this step expects with what the best uniform K would."""
@@ -208,7 +209,10 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
             return
         self._chains.add(seen.features["top1"])
         if self._chains.stale(REFRESH_STEPS) or self._probing:
-            self._yields = self._chains.yields(self._confident)
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._yields, self._priced_for = self._chains.yields(self._confident), ()
 
     # ---- state
 
@@ -227,7 +231,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._probe.restore(state["probe"])
         self._drafting, self._episode = bool(state["drafting"]), int(state["episode"])
         self._dwell, self._adaptivity = float(state["dwell"]), float(state["adaptivity"])
-        self._yields = self._chains.yields(self._confident)
+        self._refresh()
 
     def explain(self) -> dict[str, Any]:
         learned = {"dwell_steps": self._dwell, "adaptivity": self._adaptivity, "drafting": self._drafting}

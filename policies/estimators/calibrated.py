@@ -14,6 +14,9 @@ from policies.estimators.calibration import CalibrationError, risk_set
 SURE = 6.0
 """Logit beyond which more confidence is not more evidence."""
 
+CELLS = 1024
+"""Resolution of the lookup table that stands in for the logistic, which would be the dearest part of a decision."""
+
 
 def logit(p: FloatArray) -> FloatArray:
     """Clipped to -SURE .. SURE."""
@@ -39,17 +42,19 @@ class Calibrated:
         """`keep`: weight of the past per verified step; `pull`: Fisher information of the prior on b and w."""
         self._positions = PerPosition(k_max)
         self._slots = np.arange(k_max)
-        self._keep, self._pull = keep, np.asarray(pull)
+        self._keep, self._pull = keep, pull
         self._b, self._w = 0.0, 1.0
-        self._information = np.zeros((2, 2))
+        self._information = (0.0, 0.0, 0.0)  # Fisher information: b b, b w, w w
         self._drift, self._drift_variance = 0.0, 0.0
         self._error = CalibrationError()
+        self._at = logit((np.arange(CELLS + 1) + 0.5) / (CELLS + 1))
+        self._table = sigmoid(self._at)
 
     def conditional(self, view: StepView, k: int) -> FloatArray:
         return self._positions.conditional(view, k)
 
     def confident(self, features: Mapping[Feature, FloatArray]) -> FloatArray:
-        return sigmoid(self._b + self._w * logit(features["top1"]))
+        return self._table.take((features["top1"] * CELLS).astype(np.intp), mode="clip")
 
     def observe(self, seen: StepFeedback) -> None:
         self._positions.observe(seen)
@@ -63,21 +68,26 @@ class Calibrated:
         p = sigmoid(self._b + self._w * x)
         self._error.add(p, hit)
         residual, variance = hit - p, p * (1.0 - p)
-        self._notice_drift(float(residual.sum()), float(variance.sum()))
+        total, surprise = float(residual.sum()), float(variance.sum())
+        self._notice_drift(total, surprise)
         cross = float(variance @ x)
-        step = np.array([[variance.sum(), cross], [cross, float(variance @ (x * x))]])
-        self._information = self._keep * self._information + step
-        off = np.array([self._b, self._w - 1.0])
-        gradient = np.array([residual.sum(), float(residual @ x)]) - (1.0 - self._keep) * self._pull * off
-        change = np.linalg.solve(self._information + np.diag(self._pull), gradient)
-        self._b = min(max(self._b + float(change[0]), -SURE), SURE)
-        self._w = min(max(self._w + float(change[1]), 0.0), 4.0)
+        keep, (pull_b, pull_w) = self._keep, self._pull
+        bb, bw, ww = self._information
+        self._information = bb, bw, ww = keep * bb + surprise, keep * bw + cross, keep * ww + float(variance @ (x * x))
+        slope_b = total - (1.0 - keep) * pull_b * self._b
+        slope_w = float(residual @ x) - (1.0 - keep) * pull_w * (self._w - 1.0)
+        bb, ww = bb + pull_b, ww + pull_w
+        determinant = bb * ww - bw * bw
+        self._b = min(max(self._b + (ww * slope_b - bw * slope_w) / determinant, -SURE), SURE)
+        self._w = min(max(self._w + (bb * slope_w - bw * slope_b) / determinant, 0.0), 4.0)
+        self._table = sigmoid(self._b + self._w * self._at)
 
     def _notice_drift(self, residual: float, variance: float) -> None:
         self._drift = 0.9 * self._drift + residual
         self._drift_variance = 0.81 * self._drift_variance + variance
         if self._drift**2 > 9.0 * (self._drift_variance + 1.0):
-            self._information *= 0.5
+            bb, bw, ww = self._information
+            self._information = 0.5 * bb, 0.5 * bw, 0.5 * ww
             self._drift = 0.0
 
     def snapshot(self) -> dict[str, Any]:
@@ -85,15 +95,17 @@ class Calibrated:
             "positions": self._positions.snapshot(),
             "b": self._b,
             "w": self._w,
-            "information": self._information.tolist(),
+            "information": list(self._information),
             "drift": [self._drift, self._drift_variance],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._positions.restore(state["positions"])
         self._b, self._w = float(state["b"]), float(state["w"])
-        self._information = np.asarray(state["information"], np.float64)
+        bb, bw, ww = map(float, state["information"])
+        self._information = bb, bw, ww
         self._drift, self._drift_variance = map(float, state["drift"])
+        self._table = sigmoid(self._b + self._w * self._at)
 
     def explain(self) -> dict[str, Any]:
         learned = {"bias": round(self._b, 3), "slope": round(self._w, 3), "ece": self._error.value}

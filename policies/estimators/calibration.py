@@ -26,12 +26,16 @@ class Ageing:
 class CalibrationError:
     """Expected calibration error over ageing bins: mean over forecasts of |forecast - frequency| in their bin."""
 
-    def __init__(self, bins: int = 10, keep: float = 0.99) -> None:
-        self._bins, self._keep = bins, keep
+    def __init__(self, bins: int = 10, keep: float = 0.96, every: int = 4) -> None:
+        """Looks at one call in `every`: it is for an operator's eyes, and a step's time is dear."""
+        self._bins, self._keep, self._every, self._calls = bins, keep, every, 0
         self._count, self._forecast, self._hits = np.zeros(bins), np.zeros(bins), np.zeros(bins)
 
     def add(self, forecast: FloatArray, hit: BoolArray) -> None:
         """Forecast probabilities and what became of them, both [n]."""
+        self._calls += 1
+        if (self._calls - 1) % self._every:
+            return
         at = np.minimum((forecast * self._bins).astype(np.int64), self._bins - 1)
         for total, weights in ((self._count, None), (self._forecast, forecast), (self._hits, hit)):
             np.multiply(total, self._keep, out=total)

@@ -55,9 +55,9 @@ class FittedCost:
         target_s = seen.step_s - seen.draft_s
         if seen.idle or not seen.batch or not 0 < target_s < np.inf or not 0 <= seen.draft_s < np.inf:
             return
-        rows = _half_octave(seen.batch)
+        rows = _octave(seen.batch, 2)
         x = np.concatenate(([1.0, seen.context_tokens, seen.batch], np.maximum(tokens - KNOTS, 0.0)))
-        self._target.add((_half_octave(tokens), rows), x, target_s)
+        self._target.add((_octave(tokens, 4), rows), x, target_s)
         if seen.k and seen.draft_s:
             k, lag = seen.k, seen.catch_up_tokens
             drafting = np.array([1.0, k, k * seen.context_tokens, k * seen.batch, lag])
@@ -92,9 +92,9 @@ class FittedCost:
         return {"kind": "fitted", **linear, "tokens_s": curve, **dict(zip(passes, self._passes, strict=True))}
 
 
-def _half_octave(count: int) -> int:
-    return int(2 * log2(count))
+def _octave(count: int, parts: int) -> int:
+    return int(parts * log2(count))
 
 
 def _draft_shape(k: int, rows: int, lag: int) -> Shape:
-    return 64 * k + rows, _half_octave(lag) + 1 if lag else 0
+    return 64 * k + rows, _octave(lag, 2) + 1 if lag else 0

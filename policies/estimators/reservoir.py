@@ -65,7 +65,7 @@ class Reservoir:
         if not used:
             return
         age = self._time - self._seen_at[:used]
-        weight = np.minimum(self._n[:used], 10.0) * 0.5 ** (age / self._half_life)
+        weight = np.minimum(self._n[:used], 20.0) * 0.5 ** (age / self._half_life)
         x = self._x[:used] / self._y[:used, None]  # relative error: every time is 1
         prior = self._prior / _weighted_median(x @ self._prior, weight)
         moment = weight @ x

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.survival import expected_by_count, lengths_of_largest, prefix_survival
+from policies.survival import Ranking, prefix_survival
 
 pytestmark = pytest.mark.unit
 
@@ -25,17 +25,18 @@ def test_largest_slots_equal_brute_force(batch: int, k: int, seed: int, levels: 
     for lengths in itertools.product(range(k + 1), repeat=batch):
         total = sum(survival[i, :length].sum() for i, length in enumerate(lengths))
         value[sum(lengths)] = max(value[sum(lengths)], total)
-    expected = expected_by_count(survival)
+    ranking = Ranking(survival)
+    totals = ranking.totals()
     for n, best in value.items():
-        chosen = lengths_of_largest(survival, n)
+        chosen = ranking.lengths(n)
         assert chosen.sum() == n
         assert sum(survival[i, :length].sum() for i, length in enumerate(chosen)) == pytest.approx(best)
-        assert expected[n] == pytest.approx(best)
+        assert totals[n] == pytest.approx(best)
 
 
 def test_the_published_elimination_example() -> None:
     survival = np.array([[0.95, 0.90, 0.30], [0.60, 0.40, 0.32]])
-    assert lengths_of_largest(survival, 3).tolist() == [2, 1]  # the released loop gives [0, 3]
+    assert Ranking(survival).lengths(3).tolist() == [2, 1]  # the released loop gives [0, 3]
 
 
 def test_slots_over_the_limit_survive_with_probability_zero() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.estimators.slo import attained, breaks_slo, deadline_s, needed_tokens, predicted_tpot_s, slack_s
-from policies.survival import lengths_of_largest, prefix_survival
+from policies.survival import Ranking, prefix_survival
 from tests.unit.policies.worlds import make_view
 
 pytestmark = pytest.mark.unit
@@ -49,7 +49,7 @@ def test_broken_shapes_equal_brute_force(batch: int, k: int, seed: int) -> None:
     plain_s = 0.028
     broken = breaks_slo(view, survival, cost_s, plain_s)
     for n in range(batch * k + 1):
-        lengths = lengths_of_largest(survival, n)
+        lengths = Ranking(survival).lengths(n)
         tokens = np.array([1 + survival[i, :length].sum() for i, length in enumerate(lengths)])
         over = predicted_tpot_s(view, cost_s[n], tokens) > view.tpot_slo_s
         slower_than_plain = cost_s[n] / tokens > plain_s

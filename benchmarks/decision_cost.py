@@ -1,0 +1,206 @@
+"""What deciding costs: CPU time of all policy hooks of a step, by policy and batch.
+
+Run: python -m benchmarks.decision_cost --out benchmarks/results/decision_cost
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pydantic
+
+from policies.api import (
+    DraftBundle,
+    DraftObservation,
+    Feature,
+    FloatArray,
+    Policy,
+    PolicyContext,
+    StepFeedback,
+    StepView,
+)
+from policies.estimators import default_models
+from policies.estimators.calibrated import sigmoid
+from policies.models import Models
+from policies.registry import CONTROLLERS, PolicySpec, build
+
+K_MAX = 8
+BATCHES = (1, 32, 256)
+GOALS_MS = {32: 0.1, 256: 0.5}
+WRAPPED = {"policy": {"name": "adaspec"}}
+
+
+@dataclass(frozen=True)
+class Row:
+    """CPU milliseconds per step."""
+
+    policy: str
+    batch: int
+    quiet_ms: float  # median of the quietest twentieth: neighbours on the same cores slow everything several times
+    median_ms: float
+    p90_ms: float
+    p99_ms: float
+    wall_median_ms: float
+    observe_ms: float  # the shared models' learning, beside the policy's hooks; as quiet_ms
+    mean_k: float
+
+
+@dataclass(frozen=True)
+class World:
+    """A synthetic engine: acceptance .7 on average, a compute-bound target, every request with a TPOT objective."""
+
+    batch: int
+    rng: np.random.Generator
+
+    def view(self, step: int) -> StepView:
+        batch = self.batch
+        emitted = self.rng.integers(1, 400, batch)
+        return StepView(
+            step=step,
+            at_s=0.03 * step,
+            k_max=K_MAX,
+            request_ids=tuple(map(str, range(batch))),
+            context_tokens=self.rng.integers(50, 1000, batch),
+            emitted_tokens=emitted,
+            elapsed_decode_s=emitted * self.rng.uniform(0.02, 0.06, batch),
+            tpot_slo_s=np.full(batch, 0.05),
+            temperature=np.zeros(batch),
+            draft_lag_tokens=np.zeros(batch, np.int64),
+            k_limit=np.full(batch, K_MAX),
+        )
+
+    def confidence(self) -> FloatArray:
+        return sigmoid(self.rng.normal(1.2, 1.2, (self.batch, K_MAX)))
+
+    def step_s(self, k: int, verified: int) -> float:
+        """Cheap enough per token that drafting pays at every batch."""
+        return float((0.025 + 2e-5 * (self.batch + verified) + 3e-4 * k) * self.rng.normal(1.0, 0.03))
+
+
+def decide(policy: Policy, view: StepView, confidence: FloatArray) -> tuple[int, FloatArray, dict[Feature, FloatArray]]:
+    """Every hook of one step but feedback."""
+    plan, k = policy.plan(view), 0
+    while k < plan.k and (k == 0 or policy.before_draft(k)):
+        more = policy.after_draft(DraftObservation(k, {"top1": confidence[:, k]}, 0.0))
+        k += 1
+        if not more:
+            break
+    features: dict[Feature, FloatArray] = {"top1": confidence[:, :k]}
+    if not k:
+        return 0, np.zeros(view.batch, np.int64), features
+    lengths = policy.select(DraftBundle(view, plan, k, features, np.zeros(view.batch, np.bool_))).lengths
+    most = np.full(view.batch, k) if plan.k_by_request is None else np.minimum(plan.k_by_request, k)
+    return k, most if lengths is None else np.minimum(lengths, most), features
+
+
+def outcome(
+    world: World, view: StepView, k: int, lengths: FloatArray, features: dict[Feature, FloatArray]
+) -> StepFeedback:
+    """What became of the drafts: accepted as often as the draft was sure."""
+    hits = np.logical_and.accumulate(world.rng.random((view.batch, k)) < features["top1"], axis=1).sum(1)
+    verified = np.asarray(lengths, np.int64)
+    return StepFeedback(
+        step=view.step,
+        request_ids=view.request_ids,
+        k=k,
+        drafted=np.full(view.batch, k),
+        verified=verified,
+        accepted=np.minimum(hits, verified),
+        features=features,
+        context_tokens=int(view.context_tokens.sum()),
+        prefill_tokens=0,
+        draft_s=3e-4 * k,
+        verify_s=0.025,
+        step_s=world.step_s(k, int(verified.sum())),
+    )
+
+
+def measure(name: str, batch: int, steps: int, seed: int) -> Row:
+    """Times over `steps` steps after a warm-up of a fifth as many."""
+    models: Models = default_models(K_MAX)
+    params = WRAPPED if name in ("probed", "steady") else {}
+    policy = build(PolicySpec(name=name, params=params), PolicyContext(K_MAX, models, seed))
+    world = World(batch, np.random.default_rng(seed))
+    cpu, wall, observe, lengths = [], [], [], []
+    for step in range(steps + steps // 5):
+        view, confidence = world.view(step), world.confidence()
+        wall_0, cpu_0 = time.perf_counter(), time.thread_time()
+        k, verified, features = decide(policy, view, confidence)
+        cpu_1, wall_1 = time.thread_time(), time.perf_counter()
+        seen = outcome(world, view, k, verified, features)
+        cpu_2 = time.thread_time()
+        models.observe(seen)
+        cpu_3, wall_3 = time.thread_time(), time.perf_counter()
+        policy.feedback(seen)
+        cpu_4, wall_4 = time.thread_time(), time.perf_counter()
+        if step >= steps // 5:
+            cpu.append(cpu_1 - cpu_0 + cpu_4 - cpu_3)
+            wall.append(wall_1 - wall_0 + wall_4 - wall_3)
+            observe.append(cpu_3 - cpu_2)
+            lengths.append(k)
+    median, p90, p99 = (round(1e3 * float(f), 4) for f in np.percentile(cpu, [50, 90, 99]))
+    return Row(
+        policy=name,
+        batch=batch,
+        quiet_ms=round(1e3 * min(float(np.median(part)) for part in np.array_split(cpu, 20)), 4),
+        median_ms=median,
+        p90_ms=p90,
+        p99_ms=p99,
+        wall_median_ms=round(1e3 * float(np.median(wall)), 4),
+        observe_ms=round(1e3 * min(float(np.median(part)) for part in np.array_split(observe, 20)), 4),
+        mean_k=round(float(np.mean(lengths)), 2),
+    )
+
+
+def provenance(args: argparse.Namespace) -> dict[str, object]:
+    """What the figures were taken with."""
+    return {
+        "command": f"python -m benchmarks.decision_cost --steps {args.steps} --seed {args.seed}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores shared with other work",
+        "load_average": os.getloadavg(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pydantic": pydantic.VERSION,
+        "seed": args.seed,
+        "config": {"k_max": K_MAX, "batches": BATCHES, "goals_ms": GOALS_MS, "wrapped": WRAPPED},
+        "clock": "CPU time of the deciding thread; wall_median_ms also counts waiting for a core",
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the table; 1 if a goal was missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--policies", nargs="*", default=sorted(CONTROLLERS))
+    parser.add_argument("--out", type=Path, help="folder for decision_cost.json")
+    args = parser.parse_args(argv)
+    print(f"{'policy':<12}" + "".join(f"{f'B={b} quiet / median / p99 ms':>36}" for b in BATCHES))
+    rows, late = [], []
+    for name in args.policies:
+        found = [measure(name, batch, args.steps, args.seed) for batch in BATCHES]
+        rows += found
+        late += [r for r in found if r.quiet_ms > GOALS_MS.get(r.batch, np.inf)]
+        figures = "".join(f"{f'{r.quiet_ms:.3f} / {r.median_ms:.3f} / {r.p99_ms:.3f}':>36}" for r in found)
+        print(f"{name:<12}{figures}   observe {found[1].observe_ms:.3f}  K {found[1].mean_k}", flush=True)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        result = {"provenance": provenance(args), "rows": [asdict(row) for row in rows]}
+        (args.out / "decision_cost.json").write_text(json.dumps(result, indent=1) + "\n")
+    for row in late:
+        print(f"over its goal: {row.policy} at batch {row.batch}: {row.quiet_ms:.3f} ms")
+    return 1 if late else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
