@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.api import DraftBundle, DraftObservation, PolicyContext, StepPlan, StepView, VerifyPlan
+from policies.base import BasePolicy, FromCallable, Params
+from policies.estimators import default_models
+from policies.guard import Guard, Interrupted, Limits
+from tests.unit.policies.worlds import feedback_of, make_view
+
+pytestmark = pytest.mark.unit
+
+LIMITS = Limits(cooldown_steps=4)
+
+
+class Scripted(BasePolicy[Params]):
+    """Answers what the test says; an exception is raised."""
+
+    name = "scripted"
+
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(Params(), PolicyContext(8, default_models(8)))
+        self.answers = answers
+
+    def _answer(self, hook: str, usual: Any) -> Any:
+        answer = self.answers.get(hook, usual)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def plan(self, view: StepView) -> StepPlan:
+        plan: StepPlan = self._answer("plan", StepPlan(k=3))
+        return plan
+
+    def before_draft(self, j: int) -> bool:
+        return bool(self._answer("before_draft", usual=True))
+
+    def after_draft(self, seen: DraftObservation) -> bool:
+        return bool(self._answer("after_draft", usual=True))
+
+    def select(self, bundle: DraftBundle) -> VerifyPlan:
+        plan: VerifyPlan = self._answer("select", VerifyPlan())
+        return plan
+
+    def feedback(self, seen: Any) -> None:
+        self._answer("feedback", None)
+
+
+def bundle_of(view: StepView, k: int = 3) -> DraftBundle:
+    return DraftBundle(view, StepPlan(k=k), k, {}, np.zeros(view.batch, np.bool_))
+
+
+def hooks(guard: Guard) -> dict[str, Callable[[], Any]]:
+    view = make_view(2)
+    return {
+        "plan": lambda: guard.plan(view),
+        "before_draft": lambda: guard.before_draft(0),
+        "after_draft": lambda: guard.after_draft(DraftObservation(0, {}, 0.0)),
+        "select": lambda: guard.select(bundle_of(view)),
+        "feedback": lambda: guard.feedback(feedback_of(view, 0, np.zeros(2), np.zeros(2))),
+    }
+
+
+@pytest.mark.parametrize("hook", ["plan", "before_draft", "after_draft", "select", "feedback"])
+@pytest.mark.parametrize("error", [ValueError("broken"), Interrupted()])
+def test_a_fault_in_any_hook_falls_back_to_plain_decoding(hook: str, error: BaseException) -> None:
+    guard = Guard(Scripted(**{hook: error}), LIMITS)
+    if hook != "plan":
+        assert guard.plan(make_view(2)).k == 3
+    answer = hooks(guard)[hook]()
+    assert not guard.active
+    assert guard.plan(make_view(2)) == StepPlan(k=0, reason="fallback")
+    kind = "interrupted" if isinstance(error, Interrupted) else "raised:ValueError"
+    assert guard.faults == {kind: 1}
+    if hook == "select":
+        assert answer.tolist() == [0, 0]  # nothing verified: always exact
+    if hook.endswith("draft"):
+        assert answer is False
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        StepPlan(k=float("nan")),  # type: ignore[arg-type]  # what a policy may answer all the same
+        StepPlan(k=float("inf")),  # type: ignore[arg-type]  # the same
+        StepPlan(k=-1),
+        StepPlan(k=1.5),  # type: ignore[arg-type]  # the same
+        StepPlan(k=3, k_by_request=np.array([1])),
+        StepPlan(k=3, k_by_request=np.array([[1, 2]])),
+        StepPlan(k=3, k_by_request=np.array([1, -2])),
+        StepPlan(k=3, k_by_request=np.array([1, 9])),
+        StepPlan(k=3, k_by_request=np.array([1, np.nan])),
+    ],
+)
+def test_an_impossible_plan_falls_back(plan: StepPlan) -> None:
+    guard = Guard(Scripted(plan=plan), LIMITS)
+    assert guard.plan(make_view(2)).k == 0
+    assert guard.faults == {"impossible": 1}
+
+
+@pytest.mark.parametrize("lengths", [[1], [[1, 2]], [1, 4], [-1, 0], [np.nan, 1], [0.5, 1]])
+def test_impossible_lengths_verify_nothing(lengths: list[Any]) -> None:
+    guard = Guard(Scripted(select=VerifyPlan(np.array(lengths))), LIMITS)
+    view = make_view(2)
+    guard.plan(view)
+    assert guard.select(bundle_of(view)).tolist() == [0, 0]
+    assert guard.faults == {"impossible": 1}
+
+
+def test_too_large_a_k_is_clamped_without_falling_back() -> None:
+    guard = Guard(Scripted(plan=StepPlan(k=100)), LIMITS)
+    assert guard.plan(make_view(2)).k == 8
+    assert guard.active
+    assert guard.faults == {"clamped": 1}
+
+
+def test_whole_floats_are_taken_as_integers() -> None:
+    guard = Guard(Scripted(plan=StepPlan(k=np.float64(2.0))), LIMITS)  # type: ignore[arg-type]  # numpy users do this
+    assert guard.plan(make_view(2)) == StepPlan(k=2)
+
+
+def test_it_is_tried_again_after_a_cool_down_that_doubles() -> None:
+    policy = Scripted(plan=ValueError("broken"))
+    guard = Guard(policy, LIMITS)
+    asked = []
+    for step in range(1, 40):
+        faults = guard.faults.total()
+        guard.plan(make_view(2))
+        if guard.faults.total() > faults:
+            asked.append(step)
+    assert asked == [1, 5, 13, 29]
+    policy.answers = {}
+    ks = [guard.plan(make_view(2)).k for _ in range(32)]
+    assert ks == [0] * 21 + [3] * 11  # healthy again from step 29 + 32 on
+
+
+def test_three_overruns_in_a_hundred_steps_fall_back() -> None:
+    guard = Guard(Scripted(), replace(LIMITS, soft_s=0.002))
+    for _ in range(2):
+        guard.plan(make_view(2))
+        guard.spent(0.003)
+    assert guard.active
+    for _ in range(100):
+        guard.plan(make_view(2))
+        guard.spent(0.001)
+    guard.spent(0.003)
+    assert guard.active  # the first two are long ago
+    guard.plan(make_view(2))
+    guard.spent(0.003)
+    guard.plan(make_view(2))
+    guard.spent(0.003)
+    assert not guard.active
+    assert guard.faults == {"overrun": 1}
+    assert "ms" in str(guard.last_fault)
+
+
+def test_explain_survives_a_broken_explain() -> None:
+    policy = Scripted()
+    policy.explain = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]  # a user's mistake
+    state = Guard(policy, LIMITS).explain()
+    assert state["faults"] == {"raised:ZeroDivisionError": 1}
+    assert state["fallback"]
+
+
+@given(st.one_of(st.integers(), st.floats(), st.none(), st.text(max_size=3), st.booleans()))
+def test_whatever_a_callable_answers_the_plan_can_be_executed(answer: Any) -> None:
+    policy = FromCallable(lambda _: answer, Params(), PolicyContext(8, default_models(8)))
+    plan = Guard(policy, LIMITS).plan(make_view(2))
+    assert type(plan.k) is int
+    assert 0 <= plan.k <= 8
