@@ -94,7 +94,7 @@ def arguments(engine: VllmEngine) -> Namespace:
         ValueError: `vllm_args` names an argument vLLM does not have, or one that belongs to another field.
     """
     args: Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args([])
-    ours = _ours(engine)
+    ours = engine_arguments(engine)
     for name in engine.vllm_args:
         if name not in vars(args):
             raise ValueError(f"args.engine.vllm_args.{name}: vLLM has no such argument; see `vllm serve --help=all`")
@@ -117,7 +117,8 @@ def environment(engine: VllmEngine) -> dict[str, str]:
     return env | engine.env
 
 
-def _ours(engine: VllmEngine) -> dict[str, Any]:
+def engine_arguments(engine: VllmEngine) -> dict[str, Any]:
+    """What this service asks of vLLM, by argument name."""
     ours: dict[str, Any] = {
         "model": engine.model,
         "served_model_name": [engine.served_model_name or engine.model],

@@ -1,0 +1,137 @@
+"""The whole service on real vLLM: what the openai client can do, and a policy swapped in the middle of a stream."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import yaml
+
+from benchmarks.servers import Server, free_port
+
+ROOT = Path(__file__).parents[2]
+MODEL = "demo"
+PROMPT = "def fibonacci(n):\n"
+SCHEMA = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The shipped file with the smaller target, on a free port."""
+    raw = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    port = free_port()
+    raw["http_options"]["port"] = port
+    engine = raw["applications"][0]["args"]["engine"]
+    engine |= {"model": str(ROOT / ".models/target-30m"), "draft": str(ROOT / "models/draft"), "kv_cache_gib": 0.25}
+    engine |= {"served_model_name": MODEL, "max_num_seqs": 8}
+    file = tmp_path_factory.mktemp("service") / "config.yaml"
+    file.write_text(yaml.safe_dump(raw))
+    server = Server(["serve", "run", str(file)], port, MODEL, {})
+    with server, server.awake():
+        yield server
+
+
+@pytest.fixture
+def client(service: Server) -> openai.OpenAI:
+    return openai.OpenAI(api_key="unused", base_url=f"{service.url}/v1", max_retries=0)
+
+
+def test_completion_with_usage_and_n(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=8, n=2, temperature=0.8, seed=1)
+    assert [c.index for c in answer.choices] == [0, 1]
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens <= 16
+
+
+def test_a_seed_repeats_itself(client: openai.OpenAI) -> None:
+    texts = [
+        client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=8, temperature=1, seed=7).choices[0].text
+        for _ in range(2)
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_a_stream_says_what_the_whole_answer_says_and_ends_with_usage(client: openai.OpenAI) -> None:
+    whole = client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=12, temperature=0)
+    stream = client.completions.create(
+        model=MODEL, prompt=PROMPT, max_tokens=12, temperature=0, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    assert "".join(c.choices[0].text for c in chunks if c.choices) == whole.choices[0].text
+    assert chunks[-1].usage == whole.usage
+
+
+def test_chat_and_logprobs(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": PROMPT}],
+        max_tokens=4,
+        temperature=0,
+        logprobs=True,
+        top_logprobs=2,
+    )
+    logprobs = answer.choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.content is not None
+    assert all(len(token.top_logprobs) == 2 and token.logprob <= 0 for token in logprobs.content)
+
+
+def test_stop_ends_the_text_before_it(client: openai.OpenAI) -> None:
+    text = client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=12, temperature=0).choices[0].text
+    stop = text[len(text) // 2 :][:3]
+    stopped = client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=12, temperature=0, stop=stop)
+    assert stopped.choices[0].text == text[: text.index(stop)]
+    assert stopped.choices[0].finish_reason == "stop"
+
+
+def test_a_json_schema_is_kept(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": PROMPT}],
+        max_tokens=32,
+        temperature=0,
+        response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}},
+    )
+    assert json.loads(answer.choices[0].message.content or "")["n"] in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "status"), [({"model": "other"}, 404), ({"max_tokens": 10**6}, 400), ({"temperature": -1}, 400)]
+)
+def test_vllms_own_errors_arrive_with_their_status(service: Server, given: dict[str, Any], status: int) -> None:
+    answer = httpx.post(f"{service.url}/v1/completions", json={"model": MODEL, "prompt": PROMPT} | given, timeout=60)
+    assert answer.status_code == answer.json()["error"]["code"] == status
+
+
+def test_metrics_count_speculation_by_replica(service: Server) -> None:
+    text = httpx.get(f"{service.url}/metrics", timeout=60).text
+    assert 'vllm:spec_decode_num_draft_tokens_total{replica="' in text
+    assert "adaspec_reloads_total" in text
+
+
+def test_a_policy_deployed_in_the_middle_of_a_stream_is_live_at_once(service: Server, client: openai.OpenAI) -> None:
+    file = Path(service.command[-1])
+    before = policy(service)
+    stream = client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=400, temperature=0, stream=True)
+    next(stream)
+    raw = yaml.safe_load(file.read_text())
+    raw["applications"][0]["deployments"][-1]["user_config"]["policy"] = {"name": "fixed", "params": {"k": 1}}
+    file.write_text(yaml.safe_dump(raw))
+    subprocess.run(["serve", "deploy", str(file)], check=True, capture_output=True)
+    deadline = time.monotonic() + 10
+    while (after := policy(service))["policy"]["name"] != "fixed":
+        assert time.monotonic() < deadline
+    assert after["replica"] == before["replica"]
+    assert len(list(stream)) > 1
+
+
+def policy(service: Server) -> dict[str, Any]:
+    (found,) = httpx.get(f"{service.url}/v1/policy", timeout=10).json()["replicas"]
+    return dict(found)
