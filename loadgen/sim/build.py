@@ -57,6 +57,8 @@ class Inside:
 
     def step_s(self, k: int) -> FloatArray:
         """As `Seer`."""
-        b, context_tokens = self.replica.batch.n, int(self.replica.batch.context.sum())
-        tokens = b + self.replica.next_prefill_tokens() + np.arange(b * k + 1, dtype=np.float64)
-        return self.truth.draft_s(k, b, context_tokens, 0) + self.truth.verify_each_s(tokens, b, context_tokens)
+        b, context_tokens, truth = self.replica.batch.n, int(self.replica.batch.context.sum()), self.truth
+        beside = b + self.replica.next_prefill_tokens()
+        verify_s = truth.verify_each_s(beside + np.arange(b * k + 1, dtype=np.float64), b, context_tokens)
+        prompts_s = truth.verify_s(beside, b, context_tokens) - truth.verify_s(b, b, context_tokens)
+        return truth.draft_s(k, b, context_tokens, 0) + verify_s - prompts_s

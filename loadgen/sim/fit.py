@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 
+from loadgen.sim.rng import generator
 from loadgen.sim.truth import Truth
 from policies.api import StepFeedback
 from policies.estimators import default_models
@@ -18,8 +19,9 @@ BATCHES, CONTEXTS, LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256), (128, 1024), (0
 def fitted(truth: Truth, k_max: int) -> Models:
     """Default models whose cost has seen every profiled shape once, without noise."""
     models = default_models(k_max)
-    for shape in profile(truth, k_max):
-        models.cost.observe(shape)
+    shapes = list(profile(truth, k_max))
+    for i in generator(0, "profile").permutation(len(shapes)):  # any order with a trend would teach a drift
+        models.cost.observe(shapes[i])
     return models
 
 

@@ -44,6 +44,10 @@ class Queue:
         (self.waiting.appendleft if front else self.waiting.append)(prompt)
         self.tokens += prompt.left
 
+    def left_waiting(self) -> tuple[int, int]:
+        """Requests that wait, and their tokens."""
+        return len(self.waiting), self.tokens - sum(p.left for p in self.prefilling)
+
     def admit(self, blocks: int) -> None:
         """The first waiting request starts prefilling."""
         self.prefilling.append(self.waiting.popleft())

@@ -57,6 +57,7 @@ class Replica:
         self._chunks: list[Chunk] = []
         self._step = self._decode_blocks = self._context = 0
         self._verify_s = 0.0
+        self._left_waiting = (0, 0)  # requests and their tokens after the last scheduling: all an engine's worker knows
         self._resident_at_s = 0.0  # inf: the draft is offloaded
 
     outlook: LoadOutlook | None
@@ -163,8 +164,8 @@ class Replica:
             draft_lag_tokens=batch.lag.copy(),
             k_limit=np.minimum(batch.output - batch.emitted - 1, self._engine.k_max),
             prefill_tokens=fresh,
-            waiting=len(self.queue.waiting),
-            waiting_prefill_tokens=self.queue.tokens,
+            waiting=self._left_waiting[0],
+            waiting_prefill_tokens=self._left_waiting[1],
             token_budget=self._truth.token_budget,
             free_kv_fraction=1 - self.used_blocks() / self.kv_blocks,
             outlook=outlook,
@@ -184,6 +185,7 @@ class Replica:
         self._preempt()
         budget = self._fit_budget()
         self._chunks = self._prefill(budget)
+        self._left_waiting = self.queue.left_waiting()
         tokens = self._truth.token_budget - budget + sum(c.tokens for c in self._chunks)
         if tokens == 0:
             self.phase = Phase.IDLE

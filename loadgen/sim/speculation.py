@@ -69,8 +69,9 @@ class Speculation:
     def __init__(
         self, guard: Guard, models: Models | None, truth: Truth, streams: Streams, *, free: bool = False
     ) -> None:
-        """`models` learn from every step; `free`: catching up the draft's cache costs nothing (the oracle)."""
-        self.guard, self._models, self._truth, self._streams, self._free = guard, models, truth, streams, free
+        """`models` learn from every step; `free`: plain steps leave no gap in the draft's cache (the oracle)."""
+        self.guard, self._models, self._truth, self._streams = guard, models, truth, streams
+        self._gap = 0 if free else 1  # tokens a plain step adds to what the draft's cache lacks
 
     def draft(self, view: StepView, batch: Batch, context: int, *, resident: bool) -> Drafts:
         """Plan, draft and choose verify lengths. `context`: the batch's context tokens, summed."""
@@ -83,10 +84,10 @@ class Speculation:
             return self._none(view, batch, context, plan)
         self._streams.fill(batch)
         lag = int(batch.lag[wanted > 0].sum())
-        catch_up = 0 if self._free else lag + view.prefill_tokens
+        catch_up = lag + view.prefill_tokens
         k, features = self._loop(view, batch, most, lambda k: self._truth.draft_s(k, view.batch, context, catch_up))
         drafted = np.minimum(wanted, k)
-        batch.lag[:] = np.where(wanted > 0, 0, batch.lag + 1)
+        batch.lag[:] = np.where(wanted > 0, 0, batch.lag + self._gap)
         batch.fresh[:] = 0
         lengths = self._select(view, plan, k, features, drafted)
         draft_s = self._truth.draft_s(k, view.batch, context, catch_up)
@@ -104,7 +105,7 @@ class Speculation:
         self.guard.feedback(seen)
 
     def _none(self, view: StepView, batch: Batch, context: int, plan: StepPlan) -> Drafts:
-        batch.lag[:] += 1 + batch.fresh
+        batch.lag[:] += self._gap + batch.fresh
         batch.fresh[:] = 0
         zeros = np.zeros(view.batch, np.int64)
         empty: dict[Feature, FloatArray] = {name: np.zeros((view.batch, 0)) for name in self.guard.policy.needs}
