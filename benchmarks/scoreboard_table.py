@@ -1,0 +1,159 @@
+"""The scoreboard's results as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cells import STATIC, Cell
+from loadgen.sim.scenario import ORACLE
+
+DEFAULT = "slo_goodput"
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
+STATICS = ("off", *(f"fixed_{k}" for k in STATIC))
+
+INTRO = """# Scoreboard
+
+Simulated (`python -m benchmarks.scoreboard`): the service's own policies against a true cost and acceptance model.
+Within a cell and seed every policy meets the same arrivals, lengths and acceptance outcomes. Goodput counts tokens of requests
+within both their TTFT and TPOT objectives, per second. The oracle knows each step's true time and each token's true
+acceptance probability (not its outcome), maximises expected tokens per time of each step, and switches for nothing; it
+does not look ahead, so it can be beaten. "best static" is the best of K = 0, 1, 2, 3, 5, 7 in hindsight, per cell.
+`specdec_pp` uses the calibrated acceptance model for its head. `provenance.jsonl` has the commands, versions and dates.
+"""
+
+
+def markdown(results: Mapping[Cell, Results]) -> str:
+    """Summary of every policy, the bars of the default, the day-long mix, then every cell."""
+    parts = [INTRO, _summary(results), _bars(results), _day(results), _claims(results), _every_cell(results)]
+    return "\n".join(parts)
+
+
+def mean(cell: Results, policy: str, field: str = "goodput") -> float:
+    """Over the seeds."""
+    return float(np.mean([run[field] for run in cell[policy].values()]))
+
+
+def best_static(cell: Results) -> tuple[str, float]:
+    """Label and goodput of the best static K in hindsight."""
+    label = max(STATICS, key=lambda name: mean(cell, name))
+    return label, mean(cell, label)
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b > 0 else (1.0 if a == 0 else float("inf"))
+
+
+def _geometric(values: Iterable[float]) -> float:
+    return float(np.exp(np.mean(np.log(np.maximum([*values], 1e-3)))))
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _labels(results: Mapping[Cell, Results]) -> list[str]:
+    return list(dict.fromkeys(name for cell in results.values() for name in cell))
+
+
+def _summary(results: Mapping[Cell, Results]) -> str:
+    def row(name: str) -> list[str]:
+        cells = [c for c in results.values() if name in c]
+        ratios = {
+            "oracle": [_ratio(mean(c, name), mean(c, ORACLE)) for c in cells],
+            "static": [_ratio(mean(c, name), best_static(c)[1]) for c in cells],
+            "off": [_ratio(mean(c, name), mean(c, "off")) for c in cells],
+        }
+        shown = [f"{_geometric(r):.3f} ({min(r):.2f})" for r in ratios.values()]
+        means = [
+            f"{np.mean([mean(c, name, f) for c in cells]):.3f}" for f in ("attainment", "mean_k", "wasted_per_token")
+        ]
+        return [name, *shown, *means]
+
+    order = sorted(
+        _labels(results), key=lambda n: -_geometric(_ratio(mean(c, n), mean(c, ORACLE)) for c in results.values())
+    )
+    head = ("policy", "goodput / oracle", "/ best static", "/ off", "attainment", "mean K", "wasted per accepted")
+    return "## All cells\n\nGeometric mean over the cells (worst cell).\n\n" + _table(head, map(row, order))
+
+
+def _bars(results: Mapping[Cell, Results]) -> str:
+    """What the default must reach in every cell, and where it does not."""
+
+    def others(cell: Results) -> float:
+        return max(mean(cell, name, "attainment") for name in cell if name not in {ORACLE, DEFAULT, *STATICS})
+
+    bars: list[tuple[str, Callable[[Cell, Results], float], Callable[[Cell], float]]] = [
+        (">= .98 of off", lambda _, r: _ratio(mean(r, DEFAULT), mean(r, "off")), lambda _: 0.98),
+        (">= .97 of best static", lambda _, r: _ratio(mean(r, DEFAULT), best_static(r)[1]), lambda _: 0.97),
+        (
+            ">= .95 of oracle (.92 where load or text moves)",
+            lambda _, r: _ratio(mean(r, DEFAULT), mean(r, ORACLE)),
+            lambda c: 0.95 if c.stationary else 0.92,
+        ),
+        (
+            "attainment >= best controller's - .005",
+            lambda _, r: mean(r, DEFAULT, "attainment") - others(r),
+            lambda _: -0.005,
+        ),
+    ]
+    rows = []
+    for name, value, least in bars:
+        found = {cell.name: value(cell, r) for cell, r in results.items()}
+        missed = {cell.name: found[cell.name] for cell in results if found[cell.name] < least(cell)}
+        worst = ", ".join(f"{c} {v:.3f}" for c, v in sorted(missed.items(), key=lambda item: item[1])[:6])
+        rows.append([name, f"{len(found) - len(missed)} of {len(found)}", worst or "-"])
+    return f"## The default, `{DEFAULT}`\n\n" + _table(("bar", "cells met", "worst misses"), rows)
+
+
+def _day(results: Mapping[Cell, Results]) -> str:
+    day = {cell: r for cell, r in results.items() if cell.load == "day"}
+    if not day:
+        return ""
+    rows = []
+    for cell, r in day.items():
+        label, best = best_static(r)
+        pairs = [mean(r, DEFAULT), best, mean(r, "off"), mean(r, ORACLE)]
+        rows.append([cell.name, label, *(f"{v:.0f}" for v in pairs), f"{_ratio(pairs[0], best):.3f}"])
+    single = max(STATICS, key=lambda name: _geometric(mean(r, name) for r in day.values()))
+    headline = _geometric(_ratio(mean(r, DEFAULT), mean(r, single)) for r in day.values())
+    text = f"The default is {headline:.2f} times the best single setting over all day-long mixes (`{single}`).\n\n"
+    head = ("cell", "best static here", DEFAULT, "best static", "off", ORACLE, "ratio to best static")
+    return "## The day-long mix\n\n" + text + _table(head, rows)
+
+
+def _claims(results: Mapping[Cell, Results]) -> str:
+    """The papers' comparisons, by throughput and by goodput."""
+    pairs = [
+        ("adaspec", ("fixed_1", "fixed_3", "fixed_5", "confidence", "goodput"), "up to 1.66 over these (AdaSpec)"),
+        ("nightjar", ("off",), "1.27 over none (Nightjar)"),
+        ("nightjar", ("fixed_3",), "1.08 over static 3 (Nightjar)"),
+        (DEFAULT, ("adaspec",), "-"),
+        (DEFAULT, ("nightjar",), "-"),
+    ]
+    rows = [
+        [name, other, *(_spread(results, name, other, field) for field in ("goodput", "tokens_per_s")), claim]
+        for name, against, claim in pairs
+        for other in against
+    ]
+    head = ("policy", "against", "goodput ratio (least, most)", "tokens/s ratio (least, most)", "published")
+    return "## Published comparisons\n\nGeometric mean over all cells.\n\n" + _table(head, rows)
+
+
+def _spread(results: Mapping[Cell, Results], name: str, other: str, field: str) -> str:
+    ratios = [_ratio(mean(c, name, field), mean(c, other, field)) for c in results.values() if name in c and other in c]
+    return f"{_geometric(ratios):.3f} ({min(ratios):.2f}, {max(ratios):.2f})" if ratios else "-"
+
+
+def _every_cell(results: Mapping[Cell, Results]) -> str:
+    names = [DEFAULT, *(n for n in _labels(results) if n not in {DEFAULT, *STATICS})]
+    rows = []
+    for cell, r in results.items():
+        label, best = best_static(r)
+        shown = [f"{mean(r, n):.0f}" if n in r else "-" for n in names]
+        rows.append([cell.name, f"{mean(r, 'off'):.0f}", f"{best:.0f} ({label})", *shown])
+    return "## Every cell: goodput, tokens/s\n\n" + _table(("cell", "off", "best static", *names), rows)
