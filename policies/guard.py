@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from policies.api import (
+    Cut,
     DraftBundle,
     DraftObservation,
     IntArray,
@@ -136,8 +137,10 @@ class Guard:
 
 
 def valid_plan(plan: StepPlan, view: StepView) -> StepPlan:
-    """The plan with integer lengths. Raises Impossible where a length is not a finite whole number >= 0."""
+    """The plan with integer lengths. Raises Impossible for a length that is no whole number >= 0, or a bad cut."""
     k = _whole(plan.k, "k")
+    if plan.cut is not None:
+        _check_cut(plan.cut)
     if plan.k_by_request is None:
         return plan if k == plan.k and type(plan.k) is int else replace(plan, k=k)
     return replace(plan, k=k, k_by_request=_lengths(plan.k_by_request, view.batch, view.k_max, "k_by_request"))
@@ -148,6 +151,17 @@ def valid_lengths(plan: VerifyPlan, bundle: DraftBundle) -> IntArray:
     if plan.lengths is None:
         return np.full(bundle.view.batch, bundle.k, np.int64)
     return _lengths(plan.lengths, bundle.view.batch, bundle.k, "lengths")
+
+
+def _check_cut(cut: Cut) -> None:
+    if cut.budget_tokens is not None:
+        _whole(cut.budget_tokens, "cut.budget_tokens")
+    if cut.min_survival is not None and np.isnan(cut.min_survival):
+        raise Impossible("cut.min_survival is NaN")
+    if cut.cost_s is not None:
+        cost_s = np.asarray(cut.cost_s, np.float64)
+        if cost_s.ndim != 1 or not cost_s.size or not (cost_s > 0).all():
+            raise Impossible("cut.cost_s must be a list of seconds > 0, the first one for no draft token")
 
 
 def _whole(value: float, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Fills the holes that steps at K = 0 leave in the draft's KV cache, by prefilling the draft with the missing tokens."""
+"""Fills the holes that steps at K = 0 leave in the draft's KV cache: the draft is prefilled with what it missed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class CatchUp:
 
 
 def _metadata(like: Any, batch: list[Span], slots: torch.Tensor, device: torch.device) -> Any:
-    """vLLM's attention metadata for a batch of spans, each attending to everything before it."""
+    """Attention metadata for a batch of spans, each attending to everything before it."""
     counts = [b - a for _, a, b in batch]
     ends = torch.tensor([b for _, _, b in batch], dtype=torch.int32)
     starts = torch.tensor([0, *np.cumsum(counts).tolist()], dtype=torch.int32)

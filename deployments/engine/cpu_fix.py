@@ -8,6 +8,7 @@ top-k of drafted tokens are uninitialised memory: with a draft equal to the targ
 from __future__ import annotations
 
 import torch
+from vllm.triton_utils.dispatcher import register_kernels
 
 KERNEL = "vllm.v1.sample.rejection_sampler.expand_kernel"
 
@@ -18,7 +19,7 @@ def expand(
     cu_num_tokens: torch.Tensor,
     replace_from: int,
     replace_to: int,
-    MAX_NUM_TOKENS: int | None = None,  # noqa: N803 - the kernel's own argument name
+    MAX_NUM_TOKENS: int | None = None,  # noqa: N803, ARG001 - the kernel's own argument, not needed here
 ) -> None:
     """Fill `output` [tokens] with `values` [B], each repeated to its cumulative count `cu_num_tokens` [B]."""
     counts = torch.diff(cu_num_tokens, prepend=cu_num_tokens.new_zeros(1))
@@ -28,6 +29,4 @@ def expand(
 
 def install() -> None:
     """Register the correction. Harmless where Triton serves the kernel: then the override is not consulted."""
-    from vllm.triton_utils.dispatcher import register_kernels
-
     register_kernels({KERNEL: expand})

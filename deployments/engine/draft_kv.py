@@ -36,7 +36,7 @@ class DraftCache:
                 known[row] = prefix[request_ids[row]] = self._scan(int(starts[row]), tables[row])
         return np.maximum(starts - np.asarray(known, np.int64), 0)
 
-    def mark(self, starts: IntArray, counts: IntArray, tables: NDArray[np.int32], filled: bool) -> None:
+    def mark(self, starts: IntArray, counts: IntArray, tables: NDArray[np.int32], *, filled: bool) -> None:
         """The target wrote `counts` [rows] positions from `starts` [rows]; the draft did too, or did not."""
         rows = np.repeat(np.arange(len(counts)), counts)
         offsets = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,7 +1,7 @@
 """An executor whose draft tokens ride on the step's own reply.
 
 vLLM fetches draft tokens with a worker call of its own after every step. `AdaptiveWorker` attaches them to the step's
-output instead and `AdaptiveScheduler` takes them off; what is left of the call is to say that there is nothing to fetch.
+output instead and `AdaptiveScheduler` takes them off; the call is left with nothing to fetch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def check_scheduler(config: VllmConfig) -> None:
     """Raises ValueError where nobody would take the drafts off the reply."""
     chosen = config.scheduler_config.get_scheduler_cls()
     if not issubclass(chosen, AdaptiveScheduler):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004 - a setting, not an argument
             f"distributed_executor_backend: AdaptiveExecutor needs scheduler_cls "
             f"'deployments.engine.scheduler.AdaptiveScheduler', not {chosen.__name__!r}"
         )

@@ -1,10 +1,10 @@
-"""Runs one policy beside an engine: plans, early stops, lengths, feedback, hot swaps, reports. Knows nothing of vLLM."""
+"""Runs one policy beside an engine: plans, early stops, lengths, feedback, swaps, reports. Knows nothing of vLLM."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from deployments.engine.settings import EngineSettings
 from deployments.engine.telemetry import Telemetry
 from deployments.engine.watchdog import Watchdog
 from policies.api import (
+    Cut,
     DraftBundle,
     DraftObservation,
     Feature,
@@ -29,7 +30,7 @@ from policies.estimators import default_models
 from policies.exchange import LoadOutlook
 from policies.guard import Guard, Limits
 from policies.models import Models, StepLoad
-from policies.registry import PolicyError, PolicySpec, build
+from policies.registry import PolicySpec, build
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class PolicyHost:
         return self._guard.after_draft(seen) and self._guard.before_draft(seen.j + 1)
 
     def select(
-        self, drafting: Drafting, k: int, features: Mapping[Feature, FloatArray], sampled: bool, draft_s: float
+        self, drafting: Drafting, k: int, features: Mapping[Feature, FloatArray], *, sampled: bool, draft_s: float
     ) -> IntArray:
         """Verify lengths [B] for `k` drafted slots; `sampled`: the drafts were drawn, not argmax."""
         planned = drafting.k
@@ -113,8 +114,8 @@ class PolicyHost:
         drafting.most = np.minimum(drafting.most, k)
         drafting.lengths = drafting.most
         if k:
-            drafting.lengths = self._lengths(drafting, sampled)
-        self.telemetry.drafted(k, int(drafting.most.sum()), draft_s, k < planned)
+            drafting.lengths = self._lengths(drafting, sampled=sampled)
+        self.telemetry.drafted(k, int(drafting.most.sum()), draft_s, stopped_early=k < planned)
         drafting.predicted_s = self._guard.attempt(lambda: self._predict(drafting))
         self._guard.spent(self._watchdog.take_step_s())
         return drafting.lengths
@@ -147,16 +148,16 @@ class PolicyHost:
 
     def set_policy(self, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Swap live. Same name: the new parameters keep the learned state. A bad spec leaves the old one serving."""
-        spec = PolicySpec(name=name, params=dict(params))
         try:
+            spec = PolicySpec(name=name, params=dict(params))
             guard = self._guarded(spec)
-        except PolicyError as error:
+        except Exception as error:  # noqa: BLE001 - the boundary: a user's constructor may raise anything
             self._rejection = str(error)
             self.telemetry.fallbacks["reload_rejected"] += 1
             log.warning("adaspec: policy rejected, %r goes on: %s", self.spec.name, error)
             return {"ok": False, "error": str(error), "policy": self.spec.model_dump()}
         if name == self.spec.name:
-            guard.policy.restore(self._guard.policy.snapshot())
+            guard = self._restored(guard, spec, self._guard.policy.snapshot)
         self.telemetry.fallbacks.update(self._guard.faults)
         self._guard, self.spec, self._rejection = guard, spec, None
         return {"ok": True, "error": None, "policy": spec.model_dump()}
@@ -171,10 +172,10 @@ class PolicyHost:
             fallbacks=dict(faults),
             decide_s=self._watchdog.total_s,
             policy=self.spec.name,
-            policy_state={**self._guard.explain(), **self._explain_models()},
+            policy_state=self._explain(),
             last_rejection=self._rejection,
         )
-        return report.model_dump(mode="json")
+        return report.model_dump(mode="json", fallback=_plain)
 
     def current_outlook(self) -> LoadOutlook | None:
         """The outlook with its age as of now."""
@@ -194,7 +195,7 @@ class PolicyHost:
         self.models.cost.restore(state["cost"])
         self.models.acceptance.restore(state["acceptance"])
         if state["policy"]["name"] == self.spec.name:
-            self._guard.policy.restore(state["policy"]["state"])
+            self._guard = self._restored(self._guard, self.spec, lambda: state["policy"]["state"])
 
     # ---- parts ------------------------------------------------------------------------------------------------
 
@@ -202,25 +203,44 @@ class PolicyHost:
         limits = Limits(soft_s=self._settings.soft_limit_ms / 1e3)
         return Guard(build(spec, self._context), limits, self._watchdog.run)
 
-    def _lengths(self, drafting: Drafting, sampled: bool) -> IntArray:
+    def _restored(self, guard: Guard, spec: PolicySpec, state: Callable[[], Mapping[str, Any]]) -> Guard:
+        """`guard` with the state, or a fresh one where it does not fit (say, another policy inside a wrapper)."""
+        try:
+            guard.policy.restore(state())
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            self.telemetry.fallbacks["state_not_restored"] += 1
+            log.warning("adaspec: policy %r starts afresh, its learned state does not fit: %r", spec.name, error)
+            return self._guarded(spec)
+        return guard
+
+    def _lengths(self, drafting: Drafting, *, sampled: bool) -> IntArray:
         view, k = drafting.view, drafting.k
-        restricted = lossless.restricted_rows(view.temperature, sampled)
+        restricted = lossless.restricted_rows(view.temperature, sampled=sampled)
         bundle = DraftBundle(view, drafting.plan, k, _withhold(drafting.features, restricted), restricted)
         selected = self._guard.select(bundle)
         cut = None
         if drafting.plan.cut is not None and restricted.any():
-            survival: FloatArray = np.cumprod(
-                self.models.acceptance.confident(bundle.features), axis=1, dtype=np.float64
-            )
-            cut = lossless.cut_lengths(drafting.plan.cut, survival, drafting.most)
+            rule = drafting.plan.cut
+            cut = self._guard.attempt(lambda: self._ruled(rule, bundle, drafting.most))
         return lossless.final_lengths(drafting.most, selected, cut, restricted)
+
+    def _ruled(self, rule: Cut, bundle: DraftBundle, most: IntArray) -> IntArray:
+        survival: FloatArray = np.cumprod(self.models.acceptance.confident(bundle.features), axis=1, dtype=np.float64)
+        return lossless.cut_lengths(rule, survival, most)
 
     def _predict(self, drafting: Drafting) -> float | None:
         predicted = float(self.models.cost.step_s(StepLoad.of(drafting.view), drafting.k, drafting.lengths.sum()))
         return predicted if np.isfinite(predicted) else None
 
-    def _explain_models(self) -> dict[str, Any]:
-        return {"cost": self.models.cost.explain(), "acceptance": self.models.acceptance.explain()}
+    def _explain(self) -> dict[str, Any]:
+        state = self._guard.explain()
+        self._watchdog.take_step_s()  # or it would count as the next step's
+        return {**state, "cost": self.models.cost.explain(), "acceptance": self.models.acceptance.explain()}
+
+
+def _plain(value: Any) -> Any:
+    """JSON for what a policy explains in numpy, or in anything else."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else repr(value)
 
 
 def _withhold(features: Mapping[Feature, FloatArray], restricted: np.ndarray[Any, Any]) -> Mapping[Feature, FloatArray]:

@@ -11,9 +11,9 @@ import numpy as np
 from policies.api import BoolArray, Cut, FloatArray, IntArray
 
 
-def restricted_rows(temperature: FloatArray, drafts_are_sampled: bool) -> BoolArray:
+def restricted_rows(temperature: FloatArray, *, sampled: bool) -> BoolArray:
     """[B] requests for which a free choice of length would bias the output."""
-    return (temperature > 0) & drafts_are_sampled
+    return (temperature > 0) & sampled
 
 
 def cut_lengths(cut: Cut, survival: FloatArray, most: IntArray) -> IntArray:

@@ -118,5 +118,7 @@ class AdaptiveDraftModel(AdaptiveProposer, DraftModelProposer):
 
 
 class AdaptiveEagle(AdaptiveProposer, EagleProposer):
-    """EAGLE, EAGLE-3 and MTP heads. They read the target's hidden states, which are gone when K rises again, so their
-    first forward runs at K = 0 too, as vLLM does."""
+    """EAGLE, EAGLE-3 and MTP heads.
+
+    They read the target's hidden states, which are gone when K rises again: their first forward runs at K = 0 too.
+    """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +13,16 @@ import numpy as np
 
 from policies.api import FloatArray, IntArray
 
+log = logging.getLogger(__name__)
+
 SLO_KEY = "adaspec"
 """`SamplingParams.extra_args['adaspec'] = {'tpot_slo_ms': 40, ...}`"""
 
 
 @dataclass(slots=True)
 class Request:
+    """One request from its first token on."""
+
     tpot_slo_s: float
     temperature: float
     max_tokens: int
@@ -25,10 +31,11 @@ class Request:
 
 
 class RequestTable:
-    """Requests by id; `decode_view` gives the arrays of a step's decode requests."""
+    """Requests by id: `advance` gives the rows of a step's decode requests, `columns` their arrays."""
 
-    def __init__(self) -> None:
+    def __init__(self, fallbacks: Counter[str]) -> None:
         self._requests: dict[str, Request] = {}
+        self._fallbacks = fallbacks
 
     def forget(self, request_ids: Iterable[str]) -> None:
         for request_id in request_ids:
@@ -43,10 +50,33 @@ class RequestTable:
         for request_id, tokens in zip(request_ids, emitted.tolist(), strict=True):
             request = known.get(request_id)
             if request is None:
-                request = known[request_id] = _read(states[request_id], now_s)
+                request = known[request_id] = self._read(states[request_id], now_s)
             request.emitted += tokens
             rows.append(request)
         return rows
+
+    def _read(self, state: Any, now_s: float) -> Request:
+        params = state.sampling_params
+        return Request(
+            tpot_slo_s=self._objective_s(params.extra_args or {}),
+            temperature=float(params.temperature),
+            max_tokens=params.max_tokens if params.max_tokens is not None else 1 << 30,
+            emitted=len(state.output_token_ids),
+            first_token_at_s=now_s,
+        )
+
+    def _objective_s(self, extra_args: Mapping[str, Any]) -> float:
+        """A client wrote this: what cannot be read is counted, and the request served without an objective."""
+        given = extra_args.get(SLO_KEY)
+        said = given.get("tpot_slo_ms") if isinstance(given, Mapping) else given
+        if said is None:
+            return math.inf
+        if isinstance(given, Mapping) and isinstance(said, int | float) and said > 0:
+            return said / 1e3
+        if not self._fallbacks["objective_unread"]:
+            log.warning("adaspec: extra_args[%r]: %r ignored; give {'tpot_slo_ms': number > 0}", SLO_KEY, given)
+        self._fallbacks["objective_unread"] += 1
+        return math.inf
 
 
 def columns(rows: list[Request], now_s: float) -> tuple[FloatArray, FloatArray, FloatArray, IntArray, IntArray]:
@@ -56,15 +86,3 @@ def columns(rows: list[Request], now_s: float) -> tuple[FloatArray, FloatArray, 
         np.float64,
     ).reshape(-1, 5)
     return table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.int64), table[:, 4].astype(np.int64)
-
-
-def _read(state: Any, now_s: float) -> Request:
-    params = state.sampling_params
-    slo = ((params.extra_args or {}).get(SLO_KEY) or {}).get("tpot_slo_ms")
-    return Request(
-        tpot_slo_s=math.inf if slo is None else float(slo) / 1e3,
-        temperature=float(params.temperature),
-        max_tokens=params.max_tokens if params.max_tokens is not None else 1 << 30,
-        emitted=len(state.output_token_ids),
-        first_token_at_s=now_s,
-    )

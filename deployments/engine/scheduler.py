@@ -29,6 +29,7 @@ class AdaptiveScheduler(Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.dynamic_sd_lookup: list[int] | None
         if self.num_spec_tokens and self.dynamic_sd_lookup is None:
             # Without a lookup vLLM pads one-token admissions with Kmax placeholder drafts that no policy asked for.
             self.dynamic_sd_lookup = [self.num_spec_tokens] * (self.scheduler_config.max_num_seqs + 1)

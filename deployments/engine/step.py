@@ -23,7 +23,7 @@ class StepBook:
 
     def __init__(self, runner: Any, host: PolicyHost, k_max: int, max_model_len: int) -> None:
         self._runner, self._host, self._k_max, self._max_model_len = runner, host, k_max, max_model_len
-        self._requests = RequestTable()
+        self._requests = RequestTable(host.telemetry.fallbacks)
         self._drafting: Drafting | None = None  # planned, waiting to be verified
         self._scheduler_output: Any = None
         self._queue: Any = None
@@ -50,7 +50,7 @@ class StepBook:
         self._requests.forget(scheduler_output.finished_req_ids)
 
     def verified(self, sampled_token_ids: torch.Tensor) -> None:
-        """The verify is done: read the batch and give feedback. `sampled_token_ids` [rows, 1 + drafts], -1: rejected."""
+        """Read what the verify left and give feedback. `sampled_token_ids` [rows, 1 + drafts], -1: rejected."""
         self._now_s = time.perf_counter()
         self._read_batch(sampled_token_ids)
         self._feed_back(self._now_s)
@@ -82,7 +82,7 @@ class StepBook:
         """Verify lengths of `rows`."""
         if self._drafting is None or not len(self.rows):
             return NONE
-        return self._host.select(self._drafting, k, seen, sampled, draft_s)
+        return self._host.select(self._drafting, k, seen, sampled=sampled, draft_s=draft_s)
 
     # ---- parts ---------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class StepBook:
         self.committed = np.where(discarded, self.counts, self.counts - self._submitted + self._emitted - 1)
 
     def _feed_back(self, now: float) -> None:
-        done = self._drafting
+        done, self._drafting = self._drafting, None  # once: a plan is not verified again when its requests come back
         if done is None:
             return
         at = {r: i for i, r in enumerate(self.request_ids)}

@@ -35,7 +35,7 @@ class Telemetry:
         self._view = view
         self.reasons[plan.reason] += 1
 
-    def drafted(self, k: int, drafted_tokens: int, draft_s: float, stopped_early: bool) -> None:
+    def drafted(self, k: int, drafted_tokens: int, draft_s: float, *, stopped_early: bool) -> None:
         self.k_steps[k] += 1
         self.counts["k_last"] = k
         self.counts["drafted_tokens"] += drafted_tokens

@@ -1,7 +1,8 @@
-"""A stock vLLM worker whose drafter asks a policy. `--worker-cls deployments.engine.worker.AdaptiveWorker`"""
+"""A stock vLLM worker whose drafter asks a policy: `--worker-cls deployments.engine.worker.AdaptiveWorker`."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -22,14 +23,11 @@ from policies.exchange import LoadOutlook
 
 
 def platform_worker() -> type[Any]:
-    """vLLM's own worker for this machine."""
-    if current_platform.is_cpu():
-        from vllm.v1.worker.cpu_worker import CPUWorker
-
-        return CPUWorker
-    from vllm.v1.worker.gpu_worker import Worker
-
-    return Worker
+    """The stock worker for this machine."""
+    path = "vllm.v1.worker.cpu_worker:CPUWorker" if current_platform.is_cpu() else "vllm.v1.worker.gpu_worker:Worker"
+    module, name = path.split(":")
+    worker: type[Any] = getattr(importlib.import_module(module), name)
+    return worker
 
 
 class AdaptiveWorker(platform_worker()):  # type: ignore[misc]  # the base depends on the machine
@@ -103,4 +101,4 @@ def rides(config: VllmConfig) -> bool:
     """Whether the executor takes drafts off the step's reply."""
     executor = config.parallel_config.distributed_executor_backend
     name = executor if isinstance(executor, str) else getattr(executor, "__qualname__", "")
-    return str(name).rsplit(".", 1)[-1] == AdaptiveExecutor.__name__
+    return bool(str(name).rsplit(".", 1)[-1] == AdaptiveExecutor.__name__)

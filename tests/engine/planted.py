@@ -1,0 +1,74 @@
+"""Policies and planted faults for the distribution tests. Imported inside the engine's worker."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from deployments.engine.worker import AdaptiveWorker
+from policies.api import Cut, DraftBundle, Feature, StepPlan, StepView, VerifyPlan
+from policies.base import BasePolicy, Params
+
+
+class Ragged(BasePolicy[Params]):
+    """Changes everything a policy may change, by step and row: K, K per request, the cut rule, the selection."""
+
+    name = "ragged"
+    needs: frozenset[Feature] = frozenset({"top1"})
+
+    def plan(self, view: StepView) -> StepPlan:
+        k = (0, 3, 5, 1, 4)[view.step % 5]
+        cut = (None, Cut(budget_tokens=view.batch), Cut(min_survival=0.3))[view.step % 3]
+        by_request = (np.arange(view.batch) + view.step) % (k + 1) if view.step % 2 else None
+        return StepPlan(k, "ragged", by_request, cut)
+
+    def select(self, bundle: DraftBundle) -> VerifyPlan:
+        return VerifyPlan((np.arange(bundle.view.batch) * 7 + bundle.view.step) % (bundle.k + 1))
+
+
+class Nosy(BasePolicy[Params]):
+    """Asks for every feature, always drafts two: what a planted fault needs to look at."""
+
+    name = "nosy"
+    needs: frozenset[Feature] = frozenset({"top1", "entropy", "sampled_p"})
+
+    def plan(self, view: StepView) -> StepPlan:
+        return StepPlan(2, "nosy")
+
+
+class PlantedWorker(AdaptiveWorker):
+    """Can be told to make one of the mistakes the engine exists to prevent."""
+
+    fault: ClassVar[str] = ""
+
+    def plant(self, fault: str) -> None:
+        book, drafter = self._book, self.model_runner.drafter
+        if fault == "wrong_q":
+            sample = drafter._sample_from_logits
+            drafter._sample_from_logits = lambda logits, metadata: _top1(logits, sample(logits, metadata))
+            return
+        select = book.select
+
+        def planted(k: int, seen: Any, **rest: Any) -> Any:
+            lengths = select(k, seen, **rest)
+            return np.minimum(lengths, FAULTS[fault](seen)) if k == 2 else lengths
+
+        book.select = planted
+
+
+def _top1(logits: torch.Tensor, drawn: tuple[torch.Tensor, torch.Tensor | None]) -> Any:
+    """The likeliest token, passed off as drawn from q."""
+    return drawn[1].argmax(dim=-1) if drawn[1] is not None else drawn[0], drawn[1]
+
+
+def _own_probability(seen: dict[Feature, Any]) -> Any:
+    """Drop a token that q itself thought unlikely."""
+    return np.cumprod(seen["sampled_p"] >= 0.25, axis=1).sum(axis=1)
+
+
+def _later_entropy(seen: dict[Feature, Any]) -> Any:
+    """Decide slot 1 by the entropy of slot 2, which depends on slot 1's token."""
+    return np.where(seen["entropy"][:, 1] > 1.8, 0, 2)
+
+
+FAULTS = {"own_probability": _own_probability, "later_entropy": _later_entropy}

@@ -1,0 +1,77 @@
+"""Temperature 0 in float32: token for token what vLLM without speculation writes, under every policy."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from vllm import LLM, SamplingParams
+
+from policies.registry import CONTROLLERS
+from tests.engine.engines import DRAFT, ROOT, TARGET, adaptive, counter, report, set_policy, stock
+
+MAX_MODEL_LEN = 512
+OPTIONS: dict[str, Any] = {
+    "max_model_len": MAX_MODEL_LEN,
+    "max_num_seqs": 24,
+    "max_num_batched_tokens": 192,  # prompts are longer: prefill runs in chunks, mixed with decoding
+    "num_gpu_blocks_override": 40,  # too few for 24 requests: some are preempted and recomputed
+    "block_size": 32,
+}
+INNER = {"name": "slo_goodput", "params": {}}
+POLICIES = {
+    **{name: {} for name in CONTROLLERS if name not in ("probed", "steady")},
+    "probed": {"every": 8, "policy": INNER},
+    "steady": {"policy": INNER},
+    "tests.engine.planted:Ragged": {},
+}
+
+
+def requests() -> list[tuple[dict[str, str], SamplingParams]]:
+    """24 held-out prompts of different lengths; one runs into the context's edge."""
+    lines = (ROOT / "models" / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    prompts = [json.loads(line)["prompt"] for line in lines[::12][:24]]
+    lengths = [24 + 3 * i for i in range(23)] + [MAX_MODEL_LEN]
+    return [
+        ({"prompt": p}, SamplingParams(temperature=0, max_tokens=n, ignore_eos=True))
+        for p, n in zip(prompts, lengths, strict=True)
+    ]
+
+
+def generate(llm: LLM) -> list[list[int]]:
+    prompts, params = zip(*requests(), strict=True)
+    return [list(o.outputs[0].token_ids) for o in llm.generate(list(prompts), list(params), use_tqdm=False)]
+
+
+@pytest.fixture(scope="module")
+def plain() -> list[list[int]]:
+    with stock(TARGET, **OPTIONS) as llm:
+        return generate(llm)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LLM]:
+    with adaptive(TARGET, DRAFT, **OPTIONS) as llm:
+        yield llm
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_writes_what_plain_decoding_writes(engine: LLM, plain: list[list[int]], policy: str) -> None:
+    set_policy(engine, policy, **POLICIES[policy])
+    assert generate(engine) == plain
+    assert not report(engine)["fallbacks"]
+
+
+def test_what_the_identity_was_shown_under_really_occurred(engine: LLM, plain: list[list[int]]) -> None:
+    set_policy(engine, "tests.engine.planted:Ragged")
+    before, hits = report(engine), counter(engine, "vllm:prefix_cache_hits")
+    preempted = counter(engine, "vllm:num_preemptions")
+    assert generate(engine) == plain
+    after = report(engine)
+    assert counter(engine, "vllm:num_preemptions") > preempted
+    assert counter(engine, "vllm:prefix_cache_hits") > hits
+    assert after["catch_up_tokens"] > before["catch_up_tokens"]
+    assert after["verified_tokens"] - before["verified_tokens"] < after["drafted_tokens"] - before["drafted_tokens"]
+    assert max(len(tokens) for tokens in plain) < MAX_MODEL_LEN  # the last request was cut by the context's edge
+    assert any(len(t) + 1 < MAX_MODEL_LEN for t in plain)
+    assert len({k for k, n in after["k_steps"].items() if n > before["k_steps"].get(k, 0)}) > 2
