@@ -57,8 +57,10 @@ def licence_of(dist: Distribution) -> str:
     """The licence a distribution declares, or an empty string."""
     meta = dist.metadata
     classifiers = [c.split("::")[-1].strip() for c in meta.get_all("Classifier") or [] if c.startswith("License")]
-    declared = meta.get("License-Expression") or " / ".join(classifiers) or (meta.get("License") or "").split("\n")[0]
-    return str(declared).strip()
+    by_field = [meta[field].split("\n")[0] for field in ("License-Expression", "License") if field in meta]
+    # an SPDX expression is one line and exact; the old free-text field is the last resort
+    candidates = by_field if "License-Expression" in meta else [" / ".join(classifiers), *by_field]
+    return next((text.strip() for text in candidates if text.strip()), "")
 
 
 def is_permissive(licence: str) -> bool:
@@ -125,8 +127,8 @@ def package_documents(dist: Distribution) -> Iterator[Document]:
     split = split_of(unit) if small else "train"
     for path, text in capped(texts).items():
         yield document("third_party", name, unit, path, text, split)
-    description = dist.metadata.get_payload()
-    if isinstance(description, str) and len(description) > 500:
+    description = (dist.read_text("METADATA") or "").partition("\n\n")[2]  # headers, an empty line, the README
+    if len(description) > 500:
         yield document("prose", name, unit, f"{name}/README", description[:50_000], split)
 
 
@@ -188,8 +190,14 @@ def record(documents: list[Document], licences: dict[str, tuple[str, str]]) -> d
             "train_bytes": sum(len(d.text.encode()) for d in own if d.split == "train"),
             "heldout_bytes": sum(len(d.text.encode()) for d in own if d.split == "heldout" and "#" not in d.path),
         }
-    hashes = {s: sorted(d.sha256[:16] for d in documents if d.split == s) for s in ("train", "heldout")}
-    return {"python": sys.version.split()[0], "packages": packages, "sha256_16": hashes}
+    return {
+        "python": sys.version.split()[0],
+        "packages": packages,
+        "heldout_sha256_16": {
+            f"{d.domain}:{d.package}:{d.path}": d.sha256[:16] for d in documents if d.split == "heldout"
+        },
+        "train_sha256_16": sorted(d.sha256[:16] for d in documents if d.split == "train"),
+    }
 
 
 def main() -> None:

@@ -36,11 +36,12 @@ def own_text(target: LlamaForCausalLM, text: np.ndarray, rows: int, seed: int) -
     """`rows` continuations of random training windows, shape (rows * ROLLOUT_TOKENS,)."""
     starts = np.random.default_rng(seed).integers(len(text) - PROMPT_TOKENS, size=rows)
     prompts = np.stack([text[start : start + PROMPT_TOKENS].astype(np.int64) for start in starts])
-    parts = [
+    parts: list[np.ndarray] = [
         rollouts(target, torch.from_numpy(part), ROLLOUT_TOKENS - PROMPT_TOKENS).numpy()
         for part in np.array_split(prompts, max(1, rows // 64))
     ]
-    return np.concatenate(parts).astype(np.uint16).reshape(-1)
+    continued: np.ndarray = np.concatenate(parts)
+    return continued.astype(np.uint16).reshape(-1)
 
 
 def student(target: LlamaForCausalLM, layers: int) -> LlamaForCausalLM:
