@@ -31,6 +31,7 @@ class SloCustomParams(Params):
     least_k: int = Field(default=1, ge=1, le=64, description="D_min: speculation is always on")
     k: int = Field(default=8, ge=1, le=64, description="D_max")
     budget_tokens: int = Field(default=64, ge=1, description="B1: tokens of a verify pass, one per request included")
+    breadth: float = Field(default=2.0, ge=1, le=64, description="tokens drafted per token of the budget")
     spare_requests: int = Field(default=0, ge=0, description="c1, added to the batch when the depth is chosen")
     most_urgent_tokens: int = Field(default=8, ge=1, le=64, description="n_max: slots one late request may take")
     calibrated: bool = Field(default=True, description="survivals from the acceptance model, not the draft's own")
@@ -39,7 +40,8 @@ class SloCustomParams(Params):
 class SloCustom(BasePolicy[SloCustomParams]):
     """Phase 1: in order of need A(r), slots until the expected tokens reach it. Phase 2: the likeliest slots left.
 
-    depth = clip(floor(B1 / (n + c1)) - 1); A(r) = (l + t_spec) / TPOT - o, capped at depth + 1.
+    depth = clip(floor(breadth B1 / (n + c1)) - 1), breadth standing in for the tree's width.
+    A(r) = (l + t_spec) / TPOT - o, capped at depth + 1.
     Source: AdaServe, arXiv 2501.12162 (EuroSys'26), algorithm 2, on chains instead of trees; line 15 read as the path
     probability. t_spec is a running mean of step times.
     """
@@ -53,7 +55,8 @@ class SloCustom(BasePolicy[SloCustomParams]):
         self._step_s = 0.0
 
     def plan(self, view: StepView) -> StepPlan:
-        depth = self.params.budget_tokens // max(view.batch + self.params.spare_requests, 1) - 1
+        most = self.params.breadth * self.params.budget_tokens
+        depth = int(most / max(view.batch + self.params.spare_requests, 1)) - 1
         k = most_k(view, min(max(depth, self.params.least_k), self.params.k))
         return StepPlan(k=k, reason="slo_custom", cut=Cut(budget_tokens=self._budget(view.batch)))
 

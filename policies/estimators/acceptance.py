@@ -20,7 +20,7 @@ class PerPosition:
     """
 
     def __init__(
-        self, k_max: int, prior: float = 0.7, prior_weight: float = 4.0, keep: float = 0.97, fade: float = 0.999
+        self, k_max: int, prior: float = 0.7, prior_weight: float = 4.0, keep: float = 0.95, fade: float = 0.999
     ) -> None:
         """`keep` and `fade`: weight of the past per step with and without verified drafts."""
         self._prior, self._weight, self._keep, self._fade = prior, prior_weight, keep, fade

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import replace
 from math import exp, inf, log
 from typing import Any
 
@@ -22,11 +23,13 @@ class HybridCost:
     """base prediction x running measured/predicted ratio of the batch's region.
 
     The ratio moves by at most `rate * clip` (in logs) a step, so one stalled step changes little and a machine that
-    slows down twofold is learned in some twenty steps; the first steps count fully.
+    slows down twofold is learned in some twenty steps; the first steps count fully. A base that learns is shown times
+    divided by the ratio: it keeps the shapes, the ratio the level, so shapes not seen since a slowdown stay in
+    proportion. What lasts leaks from the ratio into the base.
     """
 
-    def __init__(self, base: CostModel, rate: float = 0.1, clip: float = 0.5) -> None:
-        self.base, self._rate, self._clip = base, rate, clip
+    def __init__(self, base: CostModel, rate: float = 0.15, clip: float = 0.5, leak: float = 0.002) -> None:
+        self.base, self._rate, self._clip, self._leak = base, rate, clip, leak
         self._log_ratio = [0.0] * (len(REGIONS) + 1)
         self._count = [0] * (len(REGIONS) + 1)
         self._error = Ageing(0.98)
@@ -38,11 +41,12 @@ class HybridCost:
     def observe(self, seen: StepFeedback) -> None:
         if seen.idle or not seen.batch or not 0 < seen.step_s < inf:
             return
-        self.base.observe(seen)
+        region = bisect_left(REGIONS, seen.batch)
+        self.base.observe(_slowed(seen, exp(-self._log_ratio[region])))
         load = StepLoad(seen.batch, seen.context_tokens, seen.prefill_tokens, seen.catch_up_tokens)
         predicted = float(self.base.step_s(load, seen.k, int(seen.verified.sum())))
         if predicted > 0:
-            self._learn(bisect_left(REGIONS, seen.batch), log(seen.step_s / predicted))
+            self._learn(region, log(seen.step_s / predicted))
 
     def _learn(self, region: int, log_ratio: float) -> None:
         off = log_ratio - self._log_ratio[region]
@@ -51,6 +55,7 @@ class HybridCost:
         first = self._count[region] <= 3
         rate = 1.0 / self._count[region] if first else self._rate
         self._log_ratio[region] += rate * (off if first else min(max(off, -self._clip), self._clip))
+        self._log_ratio[region] *= 1.0 - self._leak
 
     def snapshot(self) -> dict[str, Any]:
         return {"base": self.base.snapshot(), "log_ratio": list(self._log_ratio), "count": list(self._count)}
@@ -64,3 +69,11 @@ class HybridCost:
         ratios = {name: round(exp(value), 4) for name, value in zip(names, self._log_ratio, strict=True)}
         error = {"mean_relative_error": round(self._error.mean, 4)}
         return {"kind": "hybrid", "measured_over_predicted": ratios, **error, "base": self.base.explain()}
+
+
+def _slowed(seen: StepFeedback, factor: float) -> StepFeedback:
+    """The step on a machine `factor` times as slow."""
+    if abs(factor - 1.0) < 1e-3:
+        return seen
+    times = {name: factor * getattr(seen, name) for name in ("draft_s", "verify_s", "step_s")}
+    return replace(seen, **times)

@@ -26,7 +26,7 @@ class Reservoir:
         spread: FloatArray,
         *,
         pull: float = 0.02,
-        keep: float = 0.95,
+        keep: float = 0.98,
         half_life: int = 4000,
         cells: int = 256,
     ) -> None:

@@ -21,7 +21,7 @@ WRAPPED: dict[str, dict[str, Any]] = {
     "probed": {"policy": {"name": "adaspec"}, "every": 2},
     "steady": {"policy": {"name": "confidence"}, "dwell": 2},
 }
-MORE = {
+MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "aimd_hf": ("aimd", {"preset": "hf"}),
     "confidence_chain": ("confidence", {"rule": "chain", "tune": True}),
     "nightjar_memory": ("nightjar", {"offload_below": 0.1, "persist_steps": 1}),

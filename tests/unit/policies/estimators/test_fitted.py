@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from policies.api import StepFeedback
+from policies.estimators.fitted import FittedCost
+from policies.estimators.hybrid import HybridCost
+from policies.models import CostModel, StepLoad
+from tests.unit.policies.worlds import feedback_of, make_view
+
+pytestmark = pytest.mark.unit
+
+Engine = Callable[[int, int, int], tuple[float, float]]
+"""(batch, k, verified) -> (draft seconds, verify seconds)."""
+
+
+def two_cores(batch: int, k: int, n: int) -> tuple[float, float]:
+    draft_s = k * (5e-4 + 3e-5 * batch) + 1.2e-3 if k else 0.0
+    return draft_s, 0.028 + 1.67e-3 * (batch + n) + 5e-4 * batch
+
+
+def gpu(batch: int, k: int, n: int) -> tuple[float, float]:
+    return 1.3e-3 * k, 0.002 + max(0.0064, 29.5e-6 * (batch + n)) + 5e-6 * batch
+
+
+def seen(engine: Engine, batch: int, k: int, n: int, noise: float = 1.0, *, idle: bool = False) -> StepFeedback:
+    draft_s, verify_s = engine(batch, k, n)
+    verified = np.full(batch, n // batch)
+    verified[: n % batch] += 1
+    return feedback_of(
+        make_view(batch),
+        k,
+        verified,
+        np.zeros(batch),
+        idle=idle,
+        draft_s=noise * draft_s,
+        verify_s=noise * verify_s,
+        step_s=noise * (draft_s + verify_s),
+    )
+
+
+def train(cost: CostModel, engine: Engine, batches: list[int], steps: int, speed: float = 1.0, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        batch, k = int(rng.choice(batches)), int(rng.integers(0, 6))
+        n = int(rng.integers(0, batch * k + 1))
+        cost.observe(seen(engine, batch, k, n, speed * float(np.exp(0.05 * rng.normal()))))
+
+
+def error(cost: CostModel, engine: Engine, batches: list[int], speed: float = 1.0) -> float:
+    """Mean relative error over shapes."""
+    errors = []
+    for batch in batches:
+        for k in (0, 1, 3, 5):
+            for n in {0, batch * k // 2, batch * k}:
+                true = speed * sum(engine(batch, k, n))
+                predicted = float(cost.step_s(StepLoad(batch, 100 * batch), k, n))
+                errors.append(abs(predicted / true - 1))
+    return float(np.mean(errors))
+
+
+@pytest.mark.parametrize(("engine", "batches"), [(two_cores, [1, 4, 16, 32]), (gpu, [1, 16, 64, 128])])
+def test_learns_any_machine_from_a_few_steps(engine: Engine, batches: list[int]) -> None:
+    cost = HybridCost(FittedCost())
+    train(cost, engine, batches, 200)
+    assert error(cost, engine, batches) < 0.05
+
+
+def test_the_curve_is_convex_and_rising() -> None:
+    cost = FittedCost()
+    train(cost, gpu, [1, 16, 64, 128], 200)
+    steps = np.diff(cost.step_s(StepLoad(1, 100), 0, np.arange(1000)))
+    assert (steps >= 0).all()
+    assert (np.diff(steps) >= -1e-12).all()
+
+
+def test_before_the_first_step_verifying_looks_cheap_enough_to_be_tried() -> None:
+    cost = FittedCost()
+    one, eight = cost.step_s(StepLoad(1, 100), 1, np.array([1, 8]))
+    assert 0 < eight / one - 1 < 0.1
+
+
+@pytest.mark.parametrize("batch", [2, 8, 32])
+def test_a_machine_that_slows_down_twofold_is_learned_within_100_steps(batch: int) -> None:
+    cost = HybridCost(FittedCost())
+    train(cost, two_cores, [batch], 300)
+    train(cost, two_cores, [batch], 100, speed=2.0, seed=1)
+    assert error(cost, two_cores, [batch], speed=2.0) < 0.1
+
+
+def test_a_region_that_did_not_slow_down_keeps_its_ratio() -> None:
+    cost = HybridCost(FittedCost())
+    train(cost, two_cores, [2, 32], 300)
+    train(cost, two_cores, [32], 30, speed=2.0)
+    assert error(cost, two_cores, [2]) < 0.35
+    assert cost.explain()["measured_over_predicted"]["batch<=4"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_one_stalled_step_changes_little() -> None:
+    cost = HybridCost(FittedCost())
+    train(cost, two_cores, [4], 300)
+    cost.observe(seen(two_cores, 4, 3, 12, noise=100.0))
+    assert error(cost, two_cores, [4]) < 0.1
+
+
+@pytest.mark.parametrize("step_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_periods_without_a_time_teach_nothing(step_s: float) -> None:
+    cost = HybridCost(FittedCost())
+    train(cost, two_cores, [4], 50)
+    before = cost.snapshot()
+    cost.observe(feedback_of(make_view(4), 2, np.full(4, 2), np.zeros(4), step_s=step_s))
+    assert cost.snapshot() == before
+
+
+def test_idle_periods_teach_nothing() -> None:
+    cost = HybridCost(FittedCost())
+    train(cost, two_cores, [4], 50)
+    before = cost.snapshot()
+    cost.observe(seen(two_cores, 4, 2, 8, noise=50.0, idle=True))
+    assert cost.snapshot() == before
+
+
+def test_catching_up_is_priced_by_the_token() -> None:
+    cost = FittedCost()
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        lag = int(rng.choice([0, 0, 100, 1000]))
+        draft_s = 2e-3 + 5e-5 * lag
+        cost.observe(
+            feedback_of(
+                make_view(4), 1, np.ones(4), np.zeros(4), draft_s=draft_s, step_s=0.03 + draft_s, catch_up_tokens=lag
+            )
+        )
+    with_lag, without = (float(cost.step_s(StepLoad(4, 400, 0, lag), 1, 4)) for lag in (1000, 0))
+    assert with_lag - without == pytest.approx(0.05, rel=0.1)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from policies.estimators.cost import LinearCoefficients, LinearCost
+from policies.estimators.hybrid import HybridCost
+from policies.models import StepLoad
+from tests.unit.policies.worlds import feedback_of, make_view
+
+pytestmark = pytest.mark.unit
+
+
+def observe(cost: HybridCost, batch: int, ratio: float, times: int = 1) -> None:
+    """A machine `ratio` times as slow as the base says."""
+    for _ in range(times):
+        step_s = ratio * float(cost.base.step_s(StepLoad(batch, 100 * batch), 2, 2 * batch))
+        cost.observe(feedback_of(make_view(batch), 2, np.full(batch, 2), np.zeros(batch), draft_s=0.0, step_s=step_s))
+
+
+def ratio_at(cost: HybridCost, batch: int) -> float:
+    load = StepLoad(batch, 100 * batch)
+    return float(cost.step_s(load, 1, batch) / cost.base.step_s(load, 1, batch))
+
+
+def test_an_offline_fit_is_corrected_per_region() -> None:
+    cost = HybridCost(LinearCost(LinearCoefficients(target_delta_s=5e-3)))
+    observe(cost, 4, 2.0, 20)
+    observe(cost, 16, 0.5, 20)
+    assert ratio_at(cost, 1) == ratio_at(cost, 4) == pytest.approx(2.0, rel=0.02)
+    assert ratio_at(cost, 5) == ratio_at(cost, 16) == pytest.approx(0.5, rel=0.02)
+    assert ratio_at(cost, 17) == 1.0
+
+
+def test_the_ratio_follows_a_lasting_change_and_shrugs_off_a_single_one() -> None:
+    cost = HybridCost(LinearCost())
+    observe(cost, 4, 1.0, 20)
+    observe(cost, 4, 1000.0)
+    assert ratio_at(cost, 4) < 1.08
+    observe(cost, 4, 2.0, 50)
+    assert ratio_at(cost, 4) == pytest.approx(2.0, rel=0.02)
