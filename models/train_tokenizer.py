@@ -18,7 +18,10 @@ END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
 CONTEXT_TOKENS = 2048
 # A completion model has no turns: the template joins the messages' text and lets the model go on from there.
-CHAT_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}"
+# The line end is an expression: Jinja drops a bare one after a tag.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
+)
 
 
 def documents(work: Path, split: str) -> list[str]:
