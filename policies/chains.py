@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from policies.api import Feature, FloatArray
+from policies.api import Feature, FloatArray, IntArray
 
 THRESHOLDS = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 2.0])
 """Least survivals worth verifying that are tried; the last one verifies nothing."""
 QUANTILES = 8
+WORTHS = np.append(np.linspace(0.0, 1.0, 33), 1e6)
+"""Worths of a drafted prefix (survival x weight) at which the next slot's promise is worked out."""
+
 NUDGE = 0.1
 """More verified tokens per request, to see what one more costs."""
 
@@ -25,21 +28,31 @@ class Yields:
     gained: FloatArray  # [G, K+1] tokens they are expected to add
     confidence: FloatArray  # [K, QUANTILES] spread of a slot's conditional acceptance
 
+    def promise(self, least: float) -> FloatArray:
+        """[K, len(WORTHS)] what slot j is expected to bring beyond `least`, by the worth of the prefix before it."""
+        surplus = WORTHS[:, None] * self.confidence[:, None, :] - least
+        return np.asarray(np.add.reduce(np.maximum(surplus, 0.0), axis=2) / self.confidence.shape[1])
+
     @classmethod
     def of(cls, conditional: FloatArray) -> Yields:
         """From conditional acceptance [M, K] of M chains."""
         survival = np.multiply.accumulate(conditional, axis=1)
-        kept = survival >= THRESHOLDS[:, None, None]
+        bins, k = len(THRESHOLDS) + 1, conditional.shape[1]
+        # bin b of slot j: survivals that reach the first b thresholds
+        at = (np.searchsorted(THRESHOLDS, survival, side="right") + bins * np.arange(k)).ravel()
+        verified = _by_length(np.bincount(at, minlength=bins * k), len(conditional), k)
+        gained = _by_length(np.bincount(at, survival.ravel(), bins * k), len(conditional), k)
         edges = (np.arange(QUANTILES) + 0.5) * (len(conditional) / QUANTILES)
         spread = np.sort(conditional, axis=0)[edges.astype(np.int64)].T
-        verified = _by_length(kept.astype(np.float64))
-        return cls(np.stack([verified, verified + NUDGE]), _by_length(kept * survival), np.ascontiguousarray(spread))
+        return cls(np.stack([verified, verified + NUDGE]), gained, spread)
 
 
-def _by_length(values: FloatArray) -> FloatArray:
-    total = np.zeros((values.shape[0], values.shape[2] + 1))
-    np.add.accumulate(np.add.reduce(values, axis=1), axis=1, out=total[:, 1:])
-    return np.asarray(total / values.shape[1])
+def _by_length(bins: FloatArray | IntArray, chains: int, k: int) -> FloatArray:
+    """[G, K+1] means over chains from sums by slot and bin: over bins that reach a threshold and slots up to k."""
+    reach = np.add.accumulate(bins.reshape(k, -1)[:, :0:-1], axis=1)[:, ::-1]
+    total = np.zeros((len(THRESHOLDS), k + 1))
+    np.add.accumulate(reach.T, axis=1, out=total[:, 1:])
+    return np.asarray(total / chains)
 
 
 class ChainMemory:

@@ -27,7 +27,8 @@ class StepLoad:
     @classmethod
     def of(cls, view: StepView) -> StepLoad:
         """The step that follows `view`, taking as many prompt tokens as the step just done."""
-        return cls(view.batch, int(view.context_tokens.sum()), view.prefill_tokens, int(view.draft_lag_tokens.sum()))
+        context, lag = int(np.add.reduce(view.context_tokens)), int(np.add.reduce(view.draft_lag_tokens))
+        return cls(view.batch, context, view.prefill_tokens, lag)
 
 
 class CostModel(Protocol):

@@ -21,14 +21,14 @@ from policies.api import (
     VerifyPlan,
 )
 from policies.base import BasePolicy, Params, most_k
-from policies.chains import ChainMemory
+from policies.chains import WORTHS, ChainMemory
 from policies.estimators.slo import deadline_s, needed_tokens
 from policies.models import StepLoad
 from policies.pricing import Price, price
 from policies.probing import ProbeBudget
 from policies.survival import Ranking, prefix_survival, usable_slots
 
-REFRESH_STEPS = 4  # the yields move slowly; computing them is the dearest part of a step
+REFRESH_STEPS = 8  # the yields move slowly; computing them is the dearest part of a step
 
 
 class SloGoodputParams(Params):
@@ -79,10 +79,11 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._dwell = params.dwell_steps
         self._adaptivity = 1.0  # what stopping early gains over the best uniform K
         # This step's, set by plan():
-        self._view: StepView
+        self._load: StepLoad
         self._price: Price
         self._priced_for: tuple[int, ...] = ()
         self._rate, self._least = 0.0, 0.0
+        self._promise: FloatArray  # [K, len(WORTHS)]
         self._weights: FloatArray | None = None
         self._survival: FloatArray
         self._probing = False
@@ -91,31 +92,34 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
 
     def plan(self, view: StepView) -> StepPlan:
         k = most_k(view, self.params.k)
-        self._view, self._probing = view, False
+        self._probing = False
         if k == 0:
             return StepPlan(k=0, reason="no_room")
+        self._load = StepLoad.of(view)
         load = self._expected_load(view)
         key = (k, load.batch, load.prefill_tokens, load.lag_tokens)
         if key != self._priced_for:
             self._price, self._priced_for = price(self.context.models.cost, load, self._yields, k), key
+            self._least = self._price.rate * self._adaptivity * self._price.token_s
+            self._promise = self._yields.promise(self._least)
         found = self._price
         self._rate = found.rate * self._adaptivity
         if not self._worth_drafting(self._rate, found.plain_rate):
             return self._stay_plain(view, load.batch / found.plain_rate)
-        self._least = self._rate * found.token_s
         self._weights = self._urgency(view, found.step_s, found.tokens)
         self._survival = np.ones(view.batch)
         return StepPlan(k=k if self.params.early_stop else found.k, reason="draft", cut=self._cut(view))
 
     def _expected_load(self, view: StepView) -> StepLoad:
         """The step's load, moved towards the outlook's batch; catch-up spread over the expected dwell."""
-        load = StepLoad.of(view)
+        load, outlook = self._load, view.outlook
         lag, batch = int(load.lag_tokens / self._dwell), load.batch
-        outlook = view.outlook
         if outlook is not None and outlook.age_s <= self.params.outlook_age_s and outlook.expected_batch_p50 > batch:
             near = min(1.0, self.params.look_ahead_s / outlook.horizon_s)
             batch += round(near * (outlook.expected_batch_p50 - batch))
-        context = load.context_tokens * batch // max(load.batch, 1)
+        if (lag, batch) == (load.lag_tokens, load.batch):
+            return load
+        context = load.context_tokens * batch // load.batch
         return StepLoad(batch, context, load.prefill_tokens, lag)
 
     def _worth_drafting(self, best: float, plain: float) -> bool:
@@ -133,12 +137,12 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         if not view.tpot_slo_s.min() < np.inf:
             return None
         behind = needed_tokens(view, step_s, self.params.slo_share) - tokens
-        severity = np.minimum(np.maximum(behind / self.params.urgent_tokens, 0.0), 1.0)
-        total = float(severity.sum())
-        if total == 0.0:
+        if behind.max() <= 0.0:
             return None
-        weights = 1.0 + self.params.urgency * view.batch * severity / max(total, 1.0)
-        return np.asarray(weights / weights.mean())
+        severity = np.minimum(np.maximum(behind / self.params.urgent_tokens, 0.0), 1.0)
+        total = float(np.add.reduce(severity))
+        say = self.params.urgency * view.batch / max(total, 1.0)
+        return np.asarray((1.0 + say * severity) / (1.0 + say * total / view.batch))
 
     def _cut(self, view: StepView) -> Cut | None:
         """The verify rule for requests with sampled drafts: the same threshold, fixed before they are drawn."""
@@ -148,8 +152,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         """K = 0, or a probe when enough time was saved up and no objective would break for it."""
         k = most_k(view, min(self.params.probe_k, self.params.k))
         verified = k * min(self.params.probe_requests, view.batch)
-        now = StepLoad.of(view)
-        probe_s = float(self.context.models.cost.step_s(now, k, verified))
+        probe_s = float(self.context.models.cost.step_s(self._load, k, verified))
         if not self._probe.afford(plain_s, probe_s) or self._would_break(view, plain_s, probe_s):
             return StepPlan(k=0, reason="plain")
         self._probe.spend()
@@ -174,9 +177,8 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         if j >= len(pass_s):
             return True
         worth = self._survival if self._weights is None else self._survival * self._weights
-        surplus = worth[:, None] * self._yields.confidence[j] - self._least
-        gained = float(np.maximum(surplus, 0.0).sum()) / self._yields.confidence.shape[1]
-        return bool(gained > self._rate * pass_s[j])
+        gained = np.interp(worth, WORTHS, self._promise[j])
+        return bool(np.add.reduce(gained) > self._rate * pass_s[j])
 
     def _confident(self, features: Mapping[Feature, FloatArray]) -> FloatArray:
         return self.context.models.acceptance.confident(features)
@@ -191,8 +193,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         worth = survival if weights is None else survival * weights[:, None]
         ranking = Ranking(worth)
         tokens = bundle.view.batch + ranking.totals()
-        load = StepLoad.of(bundle.view)
-        cost_s = self.context.models.cost.step_s(load, bundle.k, np.arange(survival.size + 1))
+        cost_s = self.context.models.cost.step_s(self._load, bundle.k, np.arange(survival.size + 1))
         n = int((tokens - self._rate * cost_s).argmax())
         if weights is None:
             self._learn_adaptivity(float(tokens[n]), float(cost_s[n]))

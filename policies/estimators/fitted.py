@@ -41,13 +41,16 @@ class FittedCost:
         self._unpack()
 
     def step_s(self, load: StepLoad, k: ArrayLike, verify_tokens: ArrayLike) -> FloatArray:
-        k, n = np.asarray(k, np.float64), np.asarray(verify_tokens, np.float64)
         fixed, context, request = self._linear
         known = fixed + context * load.context_tokens + request * load.batch
-        verify = np.interp(n + (load.batch + load.prefill_tokens), *self._curve)
         start, delta, alpha, gamma, catch_up = self._passes
         each = delta + alpha * load.context_tokens + gamma * load.batch
-        return np.asarray(known + verify + k * each + (k > 0) * (start + catch_up * load.lag_tokens))
+        once = start + catch_up * load.lag_tokens
+        verify = np.interp(np.add(verify_tokens, load.batch + load.prefill_tokens), *self._curve)
+        if isinstance(k, int):  # the usual question, and a tenth of the price
+            return np.asarray(verify + (known + (k * each + once if k else 0.0)))
+        k = np.asarray(k)
+        return np.asarray(verify + (known + k * each + (k > 0) * once))
 
     def observe(self, seen: StepFeedback) -> None:
         """Learn from a step; idle periods and periods without a time teach nothing."""
