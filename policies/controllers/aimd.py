@@ -15,7 +15,7 @@ from policies.base import BasePolicy, Params, most_k
 class AimdParams(Params):
     """`hf` is Hugging Face's heuristic: K + 2 when all drafts were accepted, else K - 1, never below 1."""
 
-    preset: Literal["window", "hf"] = "window"
+    preset: Literal["window", "hf"] = Field(default="window", description="sliding window, or Hugging Face's rule")
     k: int = Field(default=8, ge=1, le=64, description="most draft tokens per request")
     start_k: int = Field(default=3, ge=1, le=64, description="first K")
     window_steps: int = Field(default=8, ge=1, le=1024, description="verified steps judged together")

@@ -31,7 +31,7 @@ def test_every_policy_builds_with_its_defaults_under_its_own_name(name: str) -> 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_every_parameter_says_what_it_is(name: str) -> None:
-    unsaid = [f for f, field in make(name).Params.model_fields.items() if not field.description and f != "preset"]
+    unsaid = [f for f, field in make(name).Params.model_fields.items() if not field.description]
     assert unsaid == []
 
 
