@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
@@ -18,10 +18,9 @@ from ray.serve.exceptions import (
 from ray.serve.handle import DeploymentHandle
 
 from deployments.calls import Call, Head
-from deployments.errors import ApiError
+from deployments.errors import ApiError, NoReplicaError
 from deployments.expositions import join
 from deployments.ingress_metrics import IngressMetrics
-from deployments.router import NoReplicaError
 from deployments.settings import IngressConfig
 from deployments.status import FleetStatus
 
@@ -29,18 +28,19 @@ logger = logging.getLogger(__name__)
 
 GONE = (ActorDiedError, ActorUnavailableError, ReplicaUnavailableError)
 """This replica is lost; another may answer."""
-FAILED = (RayError, RayServeException)
-"""Everything Ray and Serve raise for a call."""
+FAILED = (RayError, RayServeException, NoReplicaError)
+"""Everything Ray, Serve and our router raise for a call."""
 
 
 class Dispatch:
     """Calls replicas and the load monitor for the ingress."""
 
     def __init__(self, replicas: DeploymentHandle, monitor: DeploymentHandle, metrics: IngressMetrics) -> None:
-        self._replicas = replicas
         self._serve = replicas.options(method_name="serve", stream=True)
         self._fleet = monitor.options(method_name="fleet")
+        self._scrape = monitor.options(method_name="expositions")
         self._metrics = metrics
+        self._was_ready = False
 
     async def open(self, call: Call, config: IngressConfig) -> tuple[Head, AsyncIterator[bytes]]:
         """The head, once its first part is there, and the rest of the body.
@@ -50,47 +50,46 @@ class Dispatch:
         """
         for _ in range(config.attempts):
             parts = self._serve.remote(call)
-            head = None
             try:
                 head = await asyncio.wait_for(anext(parts), config.first_token_timeout_s)
             except GONE as error:
                 self._metrics.retried()
                 logger.warning("%s: replica lost before the first token: %r", call.path, error)
-                continue
-            except (*FAILED, TimeoutError) as error:
+            except FAILED as error:
                 raise as_api_error(error, config) from error
-            finally:
-                if head is None or head.last:
-                    parts.cancel()
-            return head, self._rest(parts)
+            except (TimeoutError, asyncio.CancelledError) as error:
+                parts.cancel()
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                raise as_api_error(error, config) from error
+            else:
+                return head, self._rest(parts)
         raise ApiError(503, "the replicas serving this request were lost", retry_after_s=config.retry_after_s)
 
-    async def alive(self, config: IngressConfig) -> bool:
-        """Whether any replica answers."""
+    async def ready(self, config: IngressConfig) -> bool:
+        """Whether any replica reports; the last answer while the load monitor itself is away."""
         try:
-            return any(await self._ask_all("alive", config))
+            view = await self.fleet(config)
         except ApiError:
-            return False
+            return self._was_ready
+        self._was_ready = any(not seen.stale for seen in view.replicas)
+        return self._was_ready
 
     async def exposition(self, config: IngressConfig) -> str:
-        """The replicas' metrics joined, each sample with its replica's name."""
-        return join(dict(await self._ask_all("exposition", config)))
+        """The replicas' metrics joined, each sample with its replica's name. Raises ApiError without a monitor."""
+        texts: dict[str, str] = await self._ask(self._scrape.remote(config.probe_timeout_s), config)
+        return join(texts)
 
     async def fleet(self, config: IngressConfig) -> FleetStatus:
-        try:
-            view: FleetStatus = await asyncio.wait_for(self._fleet.remote(), config.probe_timeout_s)
-        except (*FAILED, TimeoutError) as error:
-            raise ApiError(503, "the load monitor is restarting", retry_after_s=config.retry_after_s) from error
+        """The load monitor's view. Raises ApiError without a monitor."""
+        view: FleetStatus = await self._ask(self._fleet.remote(), config)
         return view
 
-    async def _ask_all(self, method: str, config: IngressConfig) -> list[Any]:
-        """What the replicas that answer in time say."""
-        call = self._replicas.broadcast(method)
+    async def _ask(self, answer: Awaitable[Any], config: IngressConfig) -> Any:
         try:
-            answers = await call.results_async(timeout_s=config.probe_timeout_s, return_exceptions=True)
+            return await asyncio.wait_for(answer, config.probe_timeout_s + 1)
         except (*FAILED, TimeoutError) as error:
-            raise as_api_error(error, config) from error
-        return [answer for answer in answers if not isinstance(answer, BaseException)]
+            raise ApiError(503, "the load monitor is restarting", retry_after_s=config.retry_after_s) from error
 
     async def _rest(self, parts: Any) -> AsyncIterator[bytes]:
         try:

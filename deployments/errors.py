@@ -19,6 +19,10 @@ TYPES = {
 }
 
 
+class NoReplicaError(Exception):
+    """No replica is running: nothing can serve until Serve has started one."""
+
+
 class ApiError(Exception):
     """An answer other than 200. `retry_after_s` becomes the Retry-After header."""
 

@@ -58,6 +58,7 @@ class Ingress:
         app.add_api_route("/v1/replicas", self.replicas)
         app.add_exception_handler(ApiError, _on_api_error)
         app.add_exception_handler(HTTPException, _on_http_error)
+        app.add_exception_handler(Exception, _on_bug)
         return app
 
     async def generate(self, request: Request) -> Response:
@@ -75,8 +76,8 @@ class Ingress:
         return Response(head.body, head.status, media_type="application/json")
 
     async def ready(self) -> Response:
-        """200 when a replica answers: send traffic."""
-        if await self._dispatch.alive(self._live.now):
+        """200 when a replica reports: send traffic."""
+        if await self._dispatch.ready(self._live.now):
             return JSONResponse({"status": "ready"})
         raise ApiError(503, "no replica is ready to serve", retry_after_s=self._live.now.retry_after_s)
 
@@ -161,10 +162,15 @@ def _vllm_version() -> str:
         return importlib.metadata.version("vllm")
 
 
-async def _on_api_error(_: Request, error: Exception) -> Response:
-    return error.response() if isinstance(error, ApiError) else ApiError(500, "internal error").response()
+async def _on_api_error(_: Request, error: Any) -> Response:
+    response: Response = error.response()
+    return response
 
 
-async def _on_http_error(_: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    return ApiError(status, str(getattr(error, "detail", error))).response()
+async def _on_http_error(_: Request, error: Any) -> Response:
+    return ApiError(error.status_code, error.detail).response()
+
+
+async def _on_bug(_: Request, __: Exception) -> Response:
+    """Starlette logs the exception with its traceback after this answer."""
+    return ApiError(500, "internal error").response()

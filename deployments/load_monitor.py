@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from deployments.live import Live
+from deployments.scrape import Scrape
 from deployments.settings import MonitorConfig
-from deployments.status import FleetStatus, ReplicaStatus, SeenReplica
+from deployments.status import Exchanged, FleetStatus, ReplicaStatus, SeenReplica
 from policies.exchange import LoadOutlook
 from policies.fleet.outlook import Arrivals, ReplicaLoad, observed, outlook
 
@@ -22,21 +23,31 @@ class LoadMonitor:
         self._seen: dict[str, tuple[ReplicaStatus, float]] = {}
         self._arrivals = Arrivals(at_s=time.time())
         self._arrived = 0
+        self._scrape = Scrape()
 
-    def reconfigure(self, user_config: dict[str, Any]) -> None:
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Never raises: Serve would stop the monitor."""
         self._live.update(user_config)
 
-    def exchange(self, status: ReplicaStatus) -> LoadOutlook:
+    async def exchange(self, status: ReplicaStatus) -> Exchanged:
         """One call does both ways: the report in, the outlook back."""
         before = self._seen.get(status.replica)
         if before is not None:
             self._arrived += max(0, status.received - before[0].received)
         self._seen[status.replica] = status, time.monotonic()
         self._tick()
-        return self._outlook([status])
+        return Exchanged(outlook=self._outlook([status]), scrape=self._scrape.wanted(status.replica))
 
-    def fleet(self) -> FleetStatus:
+    async def expose(self, replica: str, text: str) -> None:
+        """A replica's metrics, which an `Exchanged` asked for."""
+        self._scrape.deliver(replica, text)
+
+    async def expositions(self, timeout_s: float) -> dict[str, str]:
+        """Metrics of every replica that is not stale, taken now."""
+        fresh = [seen.status.replica for seen in (await self.fleet()).replicas if not seen.stale]
+        return await self._scrape.collect(fresh, timeout_s)
+
+    async def fleet(self) -> FleetStatus:
         """Everything known now, with its age."""
         self._tick()
         now_s = time.monotonic()

@@ -40,7 +40,7 @@ class Replica:
         self.metrics = ReplicaMetrics()
         self._live = Live(ReplicaConfig(policy=args.engine.safe_policy))
         self._serving = args.engine.safe_policy
-        self._monitor = monitor.options(method_name="exchange")
+        self._monitor = monitor
         self._reloading = asyncio.Lock()
         self._news = asyncio.Event()
         self._outlook: tuple[LoadOutlook, float] | None = None
@@ -72,15 +72,10 @@ class Replica:
             self.metrics.reloaded("rejected" if problems else "applied")
             self._news.set()
 
-    async def exposition(self) -> tuple[str, str]:
-        """This replica's name and its metrics: the engine's own and ours."""
+    async def exposition(self) -> str:
+        """The engine's metrics and ours."""
         _, engine = await whole(self.backend.app, Call("GET", "/metrics"))
-        return self.name, engine.decode() + self.metrics.exposition()
-
-    async def alive(self) -> bool:
-        """True, or raises as `check_health` does."""
-        await self.check_health()
-        return True
+        return engine.decode() + self.metrics.exposition()
 
     async def check_health(self) -> None:
         """Serve replaces the replica when this raises: a dead engine, or one that answers nothing any more."""
@@ -148,8 +143,10 @@ class Replica:
     async def _report(self, status: ReplicaStatus) -> None:
         """Without the monitor the engine goes on with its exact local state; the outlook ages."""
         try:
-            outlook = await asyncio.wait_for(self._monitor.remote(status), timeout=1)
-            self._outlook = outlook, time.monotonic()
+            answer = await asyncio.wait_for(self._monitor.exchange.remote(status), timeout=1)
+            self._outlook = answer.outlook, time.monotonic()
+            if answer.scrape:
+                await asyncio.wait_for(self._monitor.expose.remote(self.name, await self.exposition()), timeout=1)
         except (RayError, RayServeException, TimeoutError) as error:
             if self.metrics.exchange_failed():
                 logger.warning("load monitor unreachable, local state only: %r", error)

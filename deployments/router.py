@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
-from ray.serve.exceptions import RayServeException
 from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
 
-
-class NoReplicaError(RayServeException):
-    """No replica is running: nothing can serve until Serve has started one."""
+from deployments.errors import NoReplicaError  # not defined here: Serve sends this module by value, which copies it
 
 
 class PromptRouter(PowerOfTwoChoicesRequestRouter):

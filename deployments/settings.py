@@ -91,7 +91,7 @@ class IngressConfig(Settings):
 class MonitorConfig(Settings):
     """`user_config` of LoadMonitor."""
 
-    stale_after_s: float = Field(default=1.0, ge=0.2, le=30, description="a replica silent for longer is not counted")
+    stale_after_s: float = Field(default=3.0, ge=0.2, le=30, description="a replica silent for longer is not counted")
     forget_after_s: float = Field(default=30.0, ge=1, le=3600, description="a replica silent for longer is dropped")
     outlook: OutlookSettings = Field(default=OutlookSettings(), description="how arrivals are forecast")
 

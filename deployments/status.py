@@ -80,6 +80,13 @@ class PolicyList(Frozen):
     replicas: tuple[PolicyStatus, ...]
 
 
+class Exchanged(Frozen):
+    """What the monitor answers a report with."""
+
+    outlook: LoadOutlook
+    scrape: bool = Field(description="somebody waits for this replica's metrics")
+
+
 class FleetStatus(Frozen):
     """The load monitor's view."""
 

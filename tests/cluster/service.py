@@ -59,7 +59,8 @@ class Service:
         return {status["pid"] for status in self.replicas()}
 
     def policies(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.http.get("/v1/policy").json()["replicas"]
+        """What /v1/policy says of each replica; none while the load monitor is silent."""
+        found: list[dict[str, Any]] = self.http.get("/v1/policy").json().get("replicas", [])
         return found
 
     def samples(self, name: str, **labels: str) -> dict[str, float]:
@@ -89,7 +90,7 @@ def config(
                 "args": {"engine": {"kind": "fake", **(engine or {})}},
                 "deployments": [
                     small | {"name": "Ingress", "max_ongoing_requests": 1000},
-                    small | {"name": "LoadMonitor"},
+                    small | {"name": "LoadMonitor", "max_ongoing_requests": 1000},
                     {
                         "name": "Replica",
                         "num_replicas": replicas,

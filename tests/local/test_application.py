@@ -33,7 +33,7 @@ async def test_a_reload_is_shown_by_v1_policy_and_a_bad_one_is_not_applied(
 async def test_the_monitors_outlook_reaches_the_engine(handles: tuple[Any, Any], http: httpx.AsyncClient) -> None:
     replicas, monitor = handles
     status = await replicas.status.remote()
-    assert (await monitor.exchange.remote(status)).at_s > 0
+    assert (await monitor.exchange.remote(status)).outlook.at_s > 0
     (seen,) = (await http.get("/v1/replicas")).json()["replicas"]
     assert seen["status"]["replica"] == "local"
 

@@ -5,8 +5,7 @@ from ray.exceptions import ActorDiedError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.dispatch import as_api_error
-from deployments.errors import ApiError
-from deployments.router import NoReplicaError
+from deployments.errors import ApiError, NoReplicaError
 from deployments.settings import IngressConfig
 
 CONFIG = IngressConfig(retry_after_s=3)

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from deployments import load_monitor
@@ -34,47 +36,65 @@ def status(name: str, *, batch: int = 0, received: int = 0) -> ReplicaStatus:
     )
 
 
-def test_a_silent_replica_turns_stale_and_is_then_forgotten(clock: Clock) -> None:
+async def test_a_silent_replica_turns_stale_and_is_then_forgotten(clock: Clock) -> None:
     monitor = LoadMonitor()
-    monitor.reconfigure({"stale_after_s": 1, "forget_after_s": 5})
-    monitor.exchange(status("a"))
+    await monitor.reconfigure({"stale_after_s": 1, "forget_after_s": 5})
+    await monitor.exchange(status("a"))
     clock.now_s += 2
-    monitor.exchange(status("b"))
-    assert {s.status.replica: s.stale for s in monitor.fleet().replicas} == {"a": True, "b": False}
+    await monitor.exchange(status("b"))
+    assert {s.status.replica: s.stale for s in (await monitor.fleet()).replicas} == {"a": True, "b": False}
     clock.now_s += 4
-    assert [s.status.replica for s in monitor.fleet().replicas] == ["b"]
+    assert [s.status.replica for s in (await monitor.fleet()).replicas] == ["b"]
 
 
-def test_the_outlook_sees_this_replicas_batch_and_the_fleets_arrivals(clock: Clock) -> None:
+async def test_the_outlook_sees_this_replicas_batch_and_the_fleets_arrivals(clock: Clock) -> None:
     monitor = LoadMonitor()
     for tick in range(40):
-        monitor.exchange(status("a", batch=4, received=5 * tick))
-        outlook = monitor.exchange(status("b", batch=2, received=5 * tick))
+        await monitor.exchange(status("a", batch=4, received=5 * tick))
+        outlook = (await monitor.exchange(status("b", batch=2, received=5 * tick))).outlook
         clock.now_s += 0.25
     assert outlook.expected_batch_p50 > 2
-    assert monitor.fleet().outlook.arrival_rps == pytest.approx(40, rel=0.2)
+    assert (await monitor.fleet()).outlook.arrival_rps == pytest.approx(40, rel=0.2)
     assert outlook.arrival_rps == pytest.approx(20, rel=0.2)
 
 
-def test_a_restarted_monitor_counts_no_arrivals_from_before_it(clock: Clock) -> None:
+async def test_a_restarted_monitor_counts_no_arrivals_from_before_it(clock: Clock) -> None:
     monitor = LoadMonitor()
-    monitor.exchange(status("a", received=10_000))
+    await monitor.exchange(status("a", received=10_000))
     clock.now_s += 0.25
-    monitor.exchange(status("a", received=10_000))
+    await monitor.exchange(status("a", received=10_000))
     clock.now_s += 0.25
-    assert monitor.fleet().outlook.arrival_rps == 0
+    assert (await monitor.fleet()).outlook.arrival_rps == 0
 
 
-def test_a_restarted_replica_does_not_count_backwards(clock: Clock) -> None:
+async def test_a_restarted_replica_does_not_count_backwards(clock: Clock) -> None:
     monitor = LoadMonitor()
-    monitor.exchange(status("a", received=100))
+    await monitor.exchange(status("a", received=100))
     clock.now_s += 0.25
-    assert monitor.exchange(status("a", received=1)).arrival_rps == 0
+    assert (await monitor.exchange(status("a", received=1))).outlook.arrival_rps == 0
 
 
-def test_a_bad_config_is_shown_and_changes_nothing(clock: Clock) -> None:
+async def test_a_bad_config_is_shown_and_changes_nothing(clock: Clock) -> None:
     monitor = LoadMonitor()
-    monitor.reconfigure({"stale_after_s": -1})
-    rejection = monitor.fleet().last_rejection
+    await monitor.reconfigure({"stale_after_s": -1})
+    rejection = (await monitor.fleet()).last_rejection
     assert rejection is not None
     assert rejection.problems[0].field == "stale_after_s"
+
+
+async def test_metrics_are_asked_for_with_the_next_report_and_given_to_everybody_who_waits(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    assert not (await monitor.exchange(status("a"))).scrape
+    waiting = [asyncio.ensure_future(monitor.expositions(5)) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert (await monitor.exchange(status("a"))).scrape
+    await monitor.expose("a", "text")
+    assert await asyncio.gather(*waiting) == [{"a": "text"}] * 2
+    assert not (await monitor.exchange(status("a"))).scrape
+
+
+async def test_a_replica_that_does_not_answer_holds_nobody_up(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    assert await monitor.expositions(0.01) == {}
+    await monitor.exchange(status("a"))
+    assert await monitor.expositions(0.01) == {}
