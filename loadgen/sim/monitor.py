@@ -36,7 +36,7 @@ class Monitor:
         self._free_kv, self._per_step = np.ones(n), np.ones(n)
         self._step_s = np.full(n, truth.verify_s(1, 1, self._prompt_tokens))
         self._seats = np.full(n, float(truth.seats))
-        full_s = truth.verify_s(truth.token_budget, truth.seats, self._prompt_tokens * truth.seats)
+        full_s = truth.verify_s(truth.token_budget, truth.seats / 2, truth.kv_tokens / 2)
         self._prefill_rate = np.full(n, truth.token_budget / full_s)
         self._scale: Scale | None = None
 

@@ -1,0 +1,90 @@
+"""Does the load outlook matter? A step from a batch of 4 to one of 32, with a live, a frozen and no outlook.
+
+`python -m benchmarks.outlook` writes benchmarks/results/outlook/. Frozen: the first outlook for ever, which a policy
+must see is old.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cells import MACHINES, Machine
+from loadgen.sim.fleet import Simulation
+from loadgen.sim.report import provenance, summary
+from loadgen.sim.scenario import Scenario
+from policies.registry import PolicySpec
+
+HERE = Path(__file__).parent / "results" / "outlook"
+SEEDS = range(5)
+LOW, HIGH = 4, 32
+EDGE = 0.25  # of a request's stay: how long after the step K is looked at
+
+
+def main() -> None:
+    """Every machine and mode; one table."""
+    rows = [{"machine": m.preset, "outlook": mode, **_measure(m, mode)} for m in MACHINES for mode in MODES]
+    HERE.mkdir(parents=True, exist_ok=True)
+    (HERE / "result.json").write_text(json.dumps(rows, indent=1))
+    (HERE / "provenance.json").write_text(json.dumps(provenance(["python -m benchmarks.outlook", *sys.argv[1:]], 0)))
+    (HERE / "README.md").write_text(_markdown(rows))
+
+
+MODES = ("live", "frozen", "none")
+
+
+def _measure(machine: Machine, mode: str) -> dict[str, float]:
+    found = [_run(machine, mode, seed) for seed in SEEDS]
+    return {name: round(float(np.mean([f[name] for f in found])), 4) for name in found[0]}
+
+
+def _run(machine: Machine, mode: str, seed: int) -> dict[str, float]:
+    case = _scenario(machine, mode, seed)
+    done = Simulation(case).run()
+    numbers = summary(done)
+    at_s, stay_s = case.duration_s / 2, machine.output_tokens * machine.step_s(LOW)
+    after = (done.work.arrival_s >= at_s) & (done.work.arrival_s < at_s + stay_s)
+    over = numbers["over_time"]
+    edge = [k for t, k in zip(over["at_s"], over["k"], strict=True) if at_s <= t < at_s + EDGE * stay_s]
+    return {
+        "k_at_the_edge": float(np.mean(edge)) if edge else float("nan"),
+        "missed_after_the_step": float(1 - done.record.attained[after].mean()),
+        "attainment": numbers["total"]["attainment"],
+        "goodput": numbers["total"]["goodput_tokens_per_s"],
+    }
+
+
+def _scenario(m: Machine, mode: str, seed: int) -> Scenario:
+    duration_s = 6 * m.output_tokens * m.step_s(HIGH)
+    arrivals = {"kind": "step", "rps": m.rps(LOW), "to_rps": m.rps(HIGH), "at_s": duration_s / 2}
+    tpot_ms = 1.1e3 * m.step_s(HIGH)
+    return Scenario.model_validate(
+        {
+            "name": f"step-{m.preset}-{mode}",
+            "seed": seed,
+            "duration_s": duration_s,
+            "arrivals": arrivals,
+            "prompt": {"mean_tokens": m.prompt_tokens, "max_tokens": 4 * m.prompt_tokens},
+            "output": {"mean_tokens": m.output_tokens, "max_tokens": 4 * m.output_tokens},
+            "classes": [{"name": "interactive", "ttft_ms": 50 * tpot_ms, "tpot_ms": tpot_ms}],
+            "domains": [{"name": "text", "acceptance": 0.6}],
+            "cost": m.preset,
+            "engine": {"k_max": 7, "seats": 64},
+            "fleet": {"outlook": mode},
+            "policy": PolicySpec(name="slo_goodput"),
+        }
+    )
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    head = list(rows[0])
+    lines = ["| " + " | ".join(map(str, r)) + " |" for r in (head, ["---"] * len(head), *(r.values() for r in rows))]
+    return "# A step from a batch of 4 to 32, default policy, mean of 5 seeds\n\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
