@@ -1,0 +1,100 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployments.engine.host import Verified
+from policies.registry import CONTROLLERS
+from tests.unit.deployments.engine.fake_loop import K_MAX, OWN, WRAPPED, Loop, new_host
+
+
+def params_of(name: str) -> dict[str, Any]:
+    return {"policy": {"name": "fixed", "params": {"k": 2}}} if name in WRAPPED else {}
+
+
+def test_off_never_drafts() -> None:
+    loop = Loop(new_host("off"))
+    assert loop.run(5) == [0] * 5
+    report = loop.report()
+    assert (report.k_steps, report.reasons, report.drafted_tokens) == ({0: 5}, {"off": 5}, 0)
+
+
+def test_fixed_drafts_its_length_and_verifies_all_of_it() -> None:
+    loop = Loop(new_host("fixed", k=2))
+    assert [loop.step().lengths.tolist() for _ in range(3)] == [[2, 2, 2]] * 3
+    report = loop.report()
+    assert (report.drafted_tokens, report.verified_tokens, report.k_steps) == (18, 18, {2: 3})
+    assert report.emitted_tokens == report.accepted_tokens + 9
+
+
+def test_a_plain_function_is_a_policy() -> None:
+    assert Loop(new_host(OWN + "two")).run(3) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", sorted(CONTROLLERS))
+def test_every_shipped_policy_runs_without_a_fault(name: str) -> None:
+    loop = Loop(new_host(name, **params_of(name)), temperature=[0.0, 0.7, 1.0])
+    for sampled in (False, True):
+        loop.run(40, sampled=sampled)
+    report = loop.report()
+    assert report.fallbacks == {}
+    assert (report.steps, report.policy) == (80, name)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(0, K_MAX), min_size=3, max_size=3), st.lists(st.integers(0, 5), min_size=3, max_size=3))
+def test_lengths_stay_inside_plan_and_limits(limits: list[int], by_request: list[int]) -> None:
+    loop = Loop(new_host(OWN + "Answers", plan={"k": 3, "k_by_request": by_request}))
+    drafting = loop.step(k_limit=np.array(limits))
+    asked_too_much = max(by_request) > K_MAX
+    room = [0, 0, 0] if asked_too_much else [min(3, a, b) for a, b in zip(limits, by_request, strict=True)]
+    assert drafting.lengths.tolist() == room
+    assert drafting.k == max(room)
+
+
+def test_an_early_stop_is_counted_and_cuts_the_lengths() -> None:
+    loop = Loop(new_host("confidence", threshold=1.0, k=4))
+    drafting = loop.step()
+    assert (drafting.k, drafting.lengths.tolist()) == (1, [1, 1, 1])
+    assert loop.report().early_stops == 1
+
+
+def test_feedback_knows_only_the_requests_that_are_still_there() -> None:
+    host = new_host(OWN + "Answers")
+    loop = Loop(host)
+    drafting = loop.step()
+    rows, one = np.array([2]), np.array([1])
+    host.feedback(drafting, Verified(rows, one, one, 5, 0.02, 0.03, idle=True))
+    seen = host._guard.policy.seen[-1]  # type: ignore[attr-defined]  # Answers records
+    assert (seen.request_ids, seen.drafted.tolist(), seen.prefill_tokens, seen.idle) == (("r2",), [3], 5, True)
+    assert seen.features["top1"].shape == (1, 3)
+
+
+def test_where_drafts_are_sampled_a_selection_counts_only_at_temperature_0() -> None:
+    loop = Loop(new_host(OWN + "Answers", lengths=[1, 1, 1]), temperature=[0.0, 0.7, 1.0])
+    assert loop.step(sampled=True).lengths.tolist() == [1, 3, 3]
+    assert loop.step(sampled=False).lengths.tolist() == [1, 1, 1]
+
+
+def test_a_restricted_request_hides_the_probability_of_its_own_token() -> None:
+    host = new_host(OWN + "Answers")
+    Loop(host, temperature=[0.0, 0.7, 0.0]).step(sampled=True)
+    (bundle,) = host._guard.policy.shown  # type: ignore[attr-defined]  # Answers records
+    assert bundle.restricted.tolist() == [False, True, False]
+    assert np.isnan(bundle.features["sampled_p"]).all(axis=1).tolist() == [False, True, False]
+    assert not np.isnan(bundle.features["top1"]).any()
+
+
+def test_restricted_requests_follow_the_cut_and_the_others_the_selection() -> None:
+    cut = {"budget_tokens": 0}
+    loop = Loop(new_host(OWN + "Answers", cut=cut, lengths=[1, 1, 1]), temperature=[0.0, 0.7, 0.0])
+    assert loop.step(sampled=True).lengths.tolist() == [1, 0, 1]
+
+
+def test_a_cut_brings_the_feature_it_needs() -> None:
+    loop = Loop(new_host("fixed", k=2))
+    assert loop.host.needs(loop.step()) == frozenset()
+    loop = Loop(new_host("adaspec", k=2), temperature=1.0)
+    assert "top1" in loop.host.needs(loop.step(sampled=True))

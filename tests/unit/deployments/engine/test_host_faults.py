@@ -1,0 +1,86 @@
+from typing import Any
+
+import pytest
+
+from tests.unit.deployments.engine.fake_loop import K_MAX, OWN, Loop, new_host
+
+
+@pytest.mark.parametrize("fault", ["raise", "loop"])
+@pytest.mark.parametrize("hook", ["plan", "before_draft", "after_draft", "select", "feedback"])
+def test_a_fault_in_any_hook_falls_back_to_plain_decoding(hook: str, fault: str) -> None:
+    kind = {"raise": "raised:LookupError", "loop": "interrupted"}[fault]
+    loop = Loop(new_host(OWN + "Faulty", {"hard_limit_ms": 20}, hook=hook, fault=fault))
+    first = loop.step()
+    if hook != "feedback":
+        assert first.lengths.tolist() == [0, 0, 0]
+    assert loop.run(3) == [0, 0, 0]
+    report = loop.report()
+    assert report.fallbacks == {kind: 1}
+    assert report.reasons["fallback"] >= 3
+    assert report.policy_state["last_fault"].startswith(kind)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"plan": {"k": float("nan")}},
+        {"plan": {"k": -1}},
+        {"plan": {"k": 1.5}},
+        {"plan": {"k": 2, "k_by_request": [1, 2]}},
+        {"plan": {"k": 2, "k_by_request": [1, 2, float("nan")]}},
+        {"lengths": [1, 1, float("nan")]},
+        {"lengths": [1, 1, 9]},
+        {"lengths": [1, 1]},
+        {"cut": {"budget_tokens": -1}},
+        {"cut": {"budget_tokens": 1.5}},
+        {"cut": {"min_survival": float("nan")}},
+        {"cut": {"cost_s": []}},
+        {"cut": {"cost_s": [1.0, float("nan")]}},
+        {"cut": {"cost_s": [0.0, 0.0]}},
+    ],
+)
+def test_an_impossible_answer_is_refused(answer: dict[str, Any]) -> None:
+    loop = Loop(new_host(OWN + "Answers", **answer), temperature=1.0)
+    loop.step(sampled=True)
+    assert loop.run(2, sampled=True) == [0, 0]
+    assert loop.report().fallbacks == {"impossible": 1}
+
+
+def test_too_large_a_k_is_clamped() -> None:
+    loop = Loop(new_host(OWN + "Answers", plan={"k": 99}))
+    assert loop.run(2) == [K_MAX, K_MAX]
+    assert loop.report().fallbacks == {"clamped": 2}
+
+
+def test_a_fault_in_select_leaves_restricted_requests_their_planned_length() -> None:
+    loop = Loop(new_host(OWN + "Faulty", hook="select"), temperature=[0.0, 1.0, 0.0])
+    assert loop.step(sampled=True).lengths.tolist() == [0, 3, 0]
+
+
+def test_hooks_that_take_too_long_three_times_fall_back() -> None:
+    loop = Loop(new_host("fixed", {"soft_limit_ms": 1e-6}, k=2))
+    assert loop.run(5) == [2, 2, 2, 0, 0]
+    assert loop.report().fallbacks == {"overrun": 1}
+
+
+@pytest.mark.parametrize("fault", ["raise", "loop"])
+def test_a_report_comes_even_where_the_policy_cannot_explain_itself(fault: str) -> None:
+    loop = Loop(new_host(OWN + "Faulty", {"hard_limit_ms": 20}, hook="explain", fault=fault))
+    loop.step()
+    assert loop.report().policy_state["fallback"]
+
+
+def test_a_report_is_plain_json_whatever_a_policy_explains() -> None:
+    loop = Loop(new_host(OWN + "Rich"))
+    loop.step()
+    state = loop.report().policy_state
+    assert (state["count"], state["table"]) == (3, [0, 1])
+    assert "object" in state["who"]
+
+
+def test_reporting_is_not_part_of_a_steps_hooks() -> None:
+    loop = Loop(new_host("fixed", k=2))
+    loop.step()
+    loop.host.exchange(None)
+    assert loop.host._watchdog.take_step_s() == 0.0
+    assert loop.report().decide_s > 0

@@ -1,0 +1,200 @@
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from deployments.engine.host import PolicyHost
+from deployments.engine.step import StepBook
+from policies.api import StepFeedback, StepView
+from tests.unit.deployments.engine.fake_loop import K_MAX, OWN, new_host
+
+VOCABULARY = 50
+CONTEXT = 64
+QUEUE = SimpleNamespace(waiting=4, waiting_prefill_tokens=90, token_budget=128, free_kv_fraction=0.25)
+
+
+class Engine:
+    """vLLM's runner as far as a step book reads it. A row: (id, computed, scheduled, drafts, chunk is not the last)."""
+
+    def __init__(self, host: PolicyHost, max_tokens: int = 1000) -> None:
+        self.host, self._max_tokens = host, max_tokens
+        self.runner = SimpleNamespace(requests={}, input_batch=None, discard_request_mask=None)
+        self.book = StepBook(self.runner, host, K_MAX, CONTEXT)
+        self.lag: np.ndarray[Any, Any] | None = None
+
+    def step(
+        self,
+        *rows: tuple[str, int, int, int, bool],
+        emitted: list[int],
+        queue: Any = None,
+        finished: tuple[str, ...] = (),
+    ) -> bool:
+        """Verify and plan; `emitted` tokens a row. True: the draft runs."""
+        for request_id, *_ in rows:
+            params = SimpleNamespace(extra_args=None, temperature=0.0, max_tokens=self._max_tokens)
+            state = SimpleNamespace(sampling_params=params, output_token_ids=[])
+            self.runner.requests.setdefault(request_id, state)
+        output = SimpleNamespace(
+            finished_req_ids=set(finished),
+            num_scheduled_tokens={r[0]: r[2] for r in rows},
+            scheduled_spec_decode_tokens={r[0]: [7] * r[3] for r in rows if r[3]},
+        )
+        self.book.begin(output, queue)
+        self.runner.input_batch = SimpleNamespace(
+            req_ids=[r[0] for r in rows],
+            num_computed_tokens_cpu=np.array([r[1] for r in rows], np.int32),
+            vocab_size=VOCABULARY,
+        )
+        self.runner.discard_request_mask = SimpleNamespace(np=np.array([r[4] for r in rows]))
+        tokens = torch.full((len(rows), 1 + max(r[3] for r in rows)), -1)
+        for row, count in enumerate(emitted):
+            tokens[row, :count] = 3
+        self.book.verified(tokens)
+        return self.book.plan(self.lag)
+
+    def select(self) -> list[int]:
+        k = self.book.k
+        features = {name: np.full((len(self.book.rows), k), 0.5) for name in self.book.needs}
+        lengths: list[int] = self.book.select(k, features, sampled=False, draft_s=0.001).tolist()
+        return lengths
+
+    @property
+    def view(self) -> StepView:
+        drafting = self.book._drafting
+        assert drafting is not None
+        return drafting.view
+
+    @property
+    def seen(self) -> list[StepFeedback]:
+        recorded: list[StepFeedback] = self.host._guard.policy.seen  # type: ignore[attr-defined]  # Answers records
+        return recorded
+
+
+def new_engine(**kwargs: Any) -> Engine:
+    return Engine(new_host(OWN + "Answers", plan={"k": 2}), **kwargs)
+
+
+def test_a_view_is_as_of_the_end_of_the_verify() -> None:
+    engine = new_engine()
+    engine.lag = np.array([0, 9, 4])
+    # "a" verified 2 drafts and accepted 1; "b" is a chunk of a longer prompt; "c" has just finished its prompt.
+    rows = (("a", 10, 3, 2, False), ("b", 16, 8, 0, True), ("c", 0, 5, 0, False))
+    assert engine.step(*rows, emitted=[2, 1, 1], queue=QUEUE)
+    view = engine.view
+    assert view.request_ids == ("a", "c")
+    assert view.context_tokens.tolist() == [13, 6]
+    assert view.emitted_tokens.tolist() == [2, 1]
+    assert view.draft_lag_tokens.tolist() == [0, 4]
+    assert view.k_limit.tolist() == [K_MAX, K_MAX]
+    assert view.prefill_tokens == 8 + 4
+    assert (view.waiting, view.waiting_prefill_tokens, view.token_budget, view.free_kv_fraction) == (4, 90, 128, 0.25)
+    assert engine.book.committed.tolist() == [2, 8, 5]
+    assert engine.book.rows.tolist() == [0, 2]
+
+
+def test_without_the_schedulers_word_the_queue_is_unknown() -> None:
+    engine = new_engine()
+    engine.step(("a", 0, 5, 0, False), emitted=[1])
+    assert engine.view.waiting is engine.view.token_budget is engine.view.free_kv_fraction is None
+
+
+def test_feedback_counts_what_was_submitted_and_accepted() -> None:
+    engine = new_engine()
+    engine.step(("a", 0, 5, 0, False), ("b", 0, 5, 0, False), emitted=[1, 1])
+    assert engine.select() == [2, 2]
+    assert engine.seen == []
+    engine.step(("b", 5, 3, 2, False), ("a", 5, 3, 2, False), ("c", 0, 6, 0, True), emitted=[3, 1, 1])
+    (seen,) = engine.seen
+    assert seen.request_ids == ("a", "b")  # as planned, though the engine's order has changed
+    assert seen.verified.tolist() == [2, 2]
+    assert seen.accepted.tolist() == [0, 2]
+    assert (seen.k, seen.prefill_tokens, seen.context_tokens) == (2, 6, 12)
+    assert seen.step_s > 0
+
+
+def test_placeholder_drafts_nobody_asked_for_are_not_counted() -> None:
+    engine = new_engine(max_tokens=1)  # wants no more than it has: no room for drafts
+    engine.step(("a", 0, 5, 0, False), emitted=[1])
+    assert engine.select() == [0]
+    engine.step(("a", 5, 3, 2, False), emitted=[1])
+    (seen,) = engine.seen
+    assert (seen.verified.tolist(), seen.accepted.tolist()) == ([0], [0])
+
+
+@pytest.mark.parametrize(("computed", "limit"), [(57, 4), (59, 2), (60, 1), (61, 0), (62, 0)])
+def test_no_draft_reaches_over_the_context(computed: int, limit: int) -> None:
+    engine = new_engine()
+    engine.step(("a", computed, 1, 0, False), emitted=[1])
+    context = computed + 2
+    assert engine.view.context_tokens.tolist() == [context]
+    assert engine.view.k_limit.tolist() == [limit]
+    assert context + limit + 1 <= CONTEXT or limit == 0
+
+
+@pytest.mark.parametrize(("max_tokens", "limit"), [(10, 4), (4, 2), (3, 1), (2, 0), (1, 0)])
+def test_no_draft_beyond_what_the_request_still_wants(max_tokens: int, limit: int) -> None:
+    engine = new_engine(max_tokens=max_tokens)
+    engine.step(("a", 5, 1, 0, False), emitted=[1])
+    assert engine.view.k_limit.tolist() == [limit]
+
+
+def test_a_plan_is_verified_once() -> None:
+    engine = new_engine()
+    engine.step(("a", 0, 5, 0, False), emitted=[1])
+    engine.select()
+    engine.step(("b", 0, 8, 0, True), emitted=[1])  # "a" was preempted: its drafts are gone
+    engine.step(("a", 0, 4, 0, True), ("b", 8, 8, 0, True), emitted=[1, 1])  # it computes its tokens again
+    assert engine.seen == []
+
+
+def test_a_finished_request_is_not_in_the_feedback() -> None:
+    engine = new_engine()
+    engine.step(("a", 0, 5, 0, False), ("b", 0, 5, 0, False), emitted=[1, 1])
+    engine.select()
+    engine.step(("b", 5, 3, 2, False), emitted=[2], finished=("a",))
+    assert engine.seen[0].request_ids == ("b",)
+    assert engine.seen[0].accepted.tolist() == [1]
+
+
+def test_nobody_is_asked_while_only_prompts_are_computed() -> None:
+    engine = new_engine()
+    assert not engine.step(("a", 0, 8, 0, True), emitted=[1])
+    assert engine.select() == []
+    assert engine.host.telemetry.reasons == {}
+
+
+def test_a_draft_that_was_running_keeps_its_cache_filled_through_a_prompt_chunk() -> None:
+    engine = new_engine()
+    assert engine.step(("a", 0, 5, 0, False), emitted=[1])
+    assert engine.step(("b", 0, 8, 0, True), emitted=[1])
+    assert engine.book.k == 0
+
+
+def test_k_0_asks_for_no_features_and_no_draft() -> None:
+    engine = Engine(new_host("off"))
+    assert not engine.step(("a", 0, 5, 0, False), emitted=[1])
+    assert engine.book.needs == frozenset()
+    assert not engine.book.stops_early
+    assert engine.select() == [0]
+
+
+def test_steps_and_tokens_are_counted_with_prompt_chunks_but_not_their_unused_samples() -> None:
+    engine = new_engine()
+    engine.step(("a", 0, 8, 0, True), emitted=[1])
+    engine.step(("a", 8, 8, 0, False), emitted=[1])
+    engine.select()
+    engine.step(("a", 16, 3, 2, False), emitted=[3])
+    assert engine.host.telemetry.counts["steps"] == 3
+    assert engine.host.telemetry.counts["emitted_tokens"] == 4
+
+
+def test_what_a_catch_up_cost_is_told_with_the_plan_it_served() -> None:
+    engine = new_engine()
+    engine.step(("a", 0, 5, 0, False), emitted=[1])
+    engine.book.caught_up(6)
+    engine.select()
+    engine.step(("a", 5, 3, 2, False), emitted=[1])
+    assert engine.seen[0].catch_up_tokens == 6
+    assert engine.host.telemetry.counts["catch_up_tokens"] == 6
