@@ -61,6 +61,21 @@ def test_an_early_stop_is_counted_and_cuts_the_lengths() -> None:
     assert loop.report().early_stops == 1
 
 
+def test_after_an_early_stop_a_restricted_request_verifies_no_more_than_was_drafted() -> None:
+    loop = Loop(new_host("confidence", threshold=1.0, k=4), temperature=[0.0, 0.7, 1.0])
+    assert loop.step(sampled=True).lengths.tolist() == [1, 1, 1]
+    assert loop.report().drafted_tokens == 3
+
+
+def test_the_models_learn_whatever_the_policy() -> None:
+    loop = Loop(new_host("fixed", k=2))
+    before = loop.host.snapshot()
+    loop.run(20)
+    after = loop.host.snapshot()
+    assert after["cost"] != before["cost"]
+    assert after["acceptance"] != before["acceptance"]
+
+
 def test_feedback_knows_only_the_requests_that_are_still_there() -> None:
     host = new_host(OWN + "Answers")
     loop = Loop(host)
