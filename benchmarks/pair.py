@@ -44,9 +44,7 @@ class Engine:
     def run(self, **command: Any) -> dict[str, Any]:
         """One block, with every other engine stopped."""
         self._signal(signal.SIGCONT)
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
+        print(json.dumps(command), file=self._process.stdin, flush=True)
         answer = self._answer()
         self.pause()
         return answer
@@ -63,8 +61,7 @@ class Engine:
         os.killpg(self._process.pid, number)
 
     def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = "" if self._process.stdout is None else self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"engine {self.name!r} ended; see its log")
         found: dict[str, Any] = json.loads(line)

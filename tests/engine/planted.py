@@ -1,6 +1,7 @@
 """Policies and planted faults for the distribution tests. Imported inside the engine's worker."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,26 +40,26 @@ class Nosy(BasePolicy[Params]):
 class PlantedWorker(AdaptiveWorker):
     """Can be told to make one of the mistakes the engine exists to prevent."""
 
-    fault: ClassVar[str] = ""
-
     def plant(self, fault: str) -> None:
+        """Make one mistake from now on; "" makes none. Instance attributes shadow the right methods."""
         book, drafter = self._book, self.model_runner.drafter
+        vars(book).pop("select", None)
+        vars(drafter).pop("_sample_from_logits", None)
         if fault == "wrong_q":
             sample = drafter._sample_from_logits
-            drafter._sample_from_logits = lambda logits, metadata: _top1(logits, sample(logits, metadata))
-            return
-        select = book.select
-
-        def planted(k: int, seen: Any, **rest: Any) -> Any:
-            lengths = select(k, seen, **rest)
-            return np.minimum(lengths, FAULTS[fault](seen)) if k == 2 else lengths
-
-        book.select = planted
+            drafter._sample_from_logits = lambda logits, metadata: _top1(sample(logits, metadata))
+        elif fault:
+            select = book.select
+            book.select = lambda k, seen, **rest: _shorten(select(k, seen, **rest), k, FAULTS[fault], seen)
 
 
-def _top1(logits: torch.Tensor, drawn: tuple[torch.Tensor, torch.Tensor | None]) -> Any:
+def _top1(drawn: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """The likeliest token, passed off as drawn from q."""
-    return drawn[1].argmax(dim=-1) if drawn[1] is not None else drawn[0], drawn[1]
+    return drawn[1].argmax(dim=-1), drawn[1]
+
+
+def _shorten(lengths: Any, k: int, fault: Callable[[Any], Any], seen: Any) -> Any:
+    return np.minimum(lengths, fault(seen)) if k == 2 else lengths
 
 
 def _own_probability(seen: dict[Feature, Any]) -> Any:

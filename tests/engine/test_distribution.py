@@ -1,7 +1,6 @@
 """Temperature > 0: the output distribution is the target's, whatever the policy; three planted mistakes are not."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ POLICIES = {
     "fixed": {"k": 3},
     "confidence": {"threshold": 0.4},
     "adaspec": {},
-    "budget": {},
     "slo_goodput": {},
     "tests.engine.planted:Ragged": {},
 }
@@ -27,17 +25,13 @@ POLICIES = {
 
 @pytest.fixture(scope="module", params=["greedy", "probabilistic"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLM]:
-    yield from start(tmp_path_factory.mktemp("markov"), request.param)
-
-
-def start(root: Path, drafts: str) -> Iterator[LLM]:
-    target, draft = markov.tables()
+    root, (target, draft) = tmp_path_factory.mktemp("markov"), markov.tables()
     markov.write(root / "target", target)
     markov.write(root / "draft", draft)
     with adaptive(
         root / "target",
         root / "draft",
-        speculative={"draft_sample_method": drafts},
+        speculative={"draft_sample_method": request.param},
         skip_tokenizer_init=True,
         max_model_len=512,
         max_num_seqs=REQUESTS,
@@ -90,9 +84,12 @@ def test_the_output_distribution_is_the_targets(engine: LLM, policy: str) -> Non
         assert after["drafted_tokens"] == before["drafted_tokens"]
 
 
+@pytest.mark.parametrize("engine", ["probabilistic"], indirect=True)
 @pytest.mark.parametrize("fault", ["own_probability", "later_entropy", "wrong_q"])
-def test_the_harness_rejects_a_planted_fault(fault: str, tmp_path: Path) -> None:
-    for llm in start(tmp_path, "probabilistic"):
-        set_policy(llm, "tests.engine.planted:Nosy")
-        llm.collective_rpc("plant", args=(fault,))
-        assert p_value(llm, TRANSITIONS // 4) < 1e-5
+def test_the_harness_rejects_a_planted_fault(engine: LLM, fault: str) -> None:
+    set_policy(engine, "tests.engine.planted:Nosy")
+    engine.collective_rpc("plant", args=(fault,))
+    try:
+        assert p_value(engine, TRANSITIONS // 4) < 1e-5
+    finally:
+        engine.collective_rpc("plant", args=("",))

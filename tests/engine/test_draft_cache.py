@@ -1,13 +1,21 @@
 """The draft's KV cache after steps at K = 0: with draft = target in float32 every draft must be accepted."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from vllm import LLM, SamplingParams
 
-from tests.engine.engines import DRAFT, adaptive, report, set_policy
+from tests.engine import random_llama
+from tests.engine.engines import adaptive, report, set_policy
 
-OPTIONS: dict[str, Any] = {"max_model_len": 1024, "max_num_seqs": 8, "block_size": 32, "max_num_batched_tokens": 256}
+OPTIONS: dict[str, Any] = {
+    "max_model_len": 1024,
+    "max_num_seqs": 8,
+    "block_size": 32,
+    "max_num_batched_tokens": 256,
+    "skip_tokenizer_init": True,
+}
 PROMPT = {"prompt_token_ids": list(range(100, 164))}
 OFF_STEPS = 200
 
@@ -28,8 +36,9 @@ def policy_then(llm: LLM, off_first: bool) -> float:
 
 
 @pytest.mark.parametrize("catch_up", [True, False])
-def test_acceptance_after_plain_decoding(catch_up: bool) -> None:
-    with adaptive(DRAFT, DRAFT, settings={"catch_up": catch_up}, **OPTIONS) as llm:
+def test_acceptance_after_plain_decoding(catch_up: bool, tmp_path: Path) -> None:
+    random_llama.write(tmp_path)
+    with adaptive(tmp_path, tmp_path, settings={"catch_up": catch_up}, **OPTIONS) as llm:
         assert policy_then(llm, off_first=False) >= 0.999
         resumed = policy_then(llm, off_first=True)
         written_off = written_at_zero(llm)
