@@ -183,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--policies", nargs="*", default=sorted(CONTROLLERS))
-    parser.add_argument("--out", type=Path, help="folder for decision_cost.json")
+    parser.add_argument("--out", type=Path, help="folder for result.json and provenance.json")
     args = parser.parse_args(argv)
     print(f"{'policy':<12}" + "".join(f"{f'B={b} quiet / median / p99 ms':>36}" for b in BATCHES))
     rows, late = [], []
@@ -195,8 +195,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name:<12}{figures}   observe {found[1].observe_ms:.3f}  K {found[1].mean_k}", flush=True)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        result = {"provenance": provenance(args), "rows": [asdict(row) for row in rows]}
-        (args.out / "decision_cost.json").write_text(json.dumps(result, indent=1) + "\n")
+        for name, what in (("result", [asdict(row) for row in rows]), ("provenance", provenance(args))):
+            (args.out / f"{name}.json").write_text(json.dumps(what, indent=1) + "\n")
     for row in late:
         print(f"over its goal: {row.policy} at batch {row.batch}: {row.quiet_ms:.3f} ms")
     return 1 if late else 0

@@ -139,10 +139,11 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         behind = needed_tokens(view, step_s, self.params.slo_share) - tokens
         if behind.max() <= 0.0:
             return None
-        severity = np.minimum(np.maximum(behind / self.params.urgent_tokens, 0.0), 1.0)
+        severity = np.minimum(np.maximum(behind, 0.0) / self.params.urgent_tokens, 1.0)
         total = float(np.add.reduce(severity))
         say = self.params.urgency * view.batch / max(total, 1.0)
-        return np.asarray((1.0 + say * severity) / (1.0 + say * total / view.batch))
+        mean = 1.0 + say * total / view.batch
+        return np.asarray(severity * (say / mean) + 1.0 / mean)
 
     def _cut(self, view: StepView) -> Cut | None:
         """The verify rule for requests with sampled drafts: the same threshold, fixed before they are drawn."""

@@ -37,8 +37,8 @@ def needed_tokens(view: StepView, step_s: float, share: float = 1.0) -> FloatArr
 
     `share` of the TPOT is aimed at: below 1 something is held in reserve.
     """
-    due = (view.elapsed_decode_s + step_s) / (share * view.tpot_slo_s)
-    return np.asarray(due - np.maximum(view.emitted_tokens, 1) + 1)
+    due = (view.elapsed_decode_s + step_s) / view.tpot_slo_s
+    return np.asarray(due * (1.0 / share) - (np.maximum(view.emitted_tokens, 1) - 1))
 
 
 def attained(view: StepView) -> BoolArray:
