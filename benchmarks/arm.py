@@ -4,6 +4,7 @@ Reads one JSON command a line on standard input, writes one JSON answer a line o
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -77,8 +78,8 @@ class Arm:
 
 def main() -> None:
     """Serve commands until standard input closes."""
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # whatever a library prints must not look like an answer
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library or a child process prints must not look like an answer
     setup = json.loads(sys.argv[1])
     arm = Arm(setup["options"], Path(setup["prompts"]))
     print(json.dumps({"ready": True}), file=answers, flush=True)

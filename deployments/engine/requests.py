@@ -15,8 +15,8 @@ from policies.api import FloatArray, IntArray
 
 log = logging.getLogger(__name__)
 
-SLO_KEY = "adaspec"
-"""`SamplingParams.extra_args['adaspec'] = {'tpot_slo_ms': 40, ...}`"""
+SLO_KEY = "adaspec_tpot_slo_ms"
+"""`SamplingParams.extra_args['adaspec_tpot_slo_ms'] = 40`; over plain vLLM's HTTP, `"vllm_xargs": {...}` says the same."""
 
 
 @dataclass(slots=True)
@@ -68,13 +68,12 @@ class RequestTable:
     def _objective_s(self, extra_args: Mapping[str, Any]) -> float:
         """A client wrote this: what cannot be read is counted, and the request served without an objective."""
         given = extra_args.get(SLO_KEY)
-        said = given.get("tpot_slo_ms") if isinstance(given, Mapping) else given
-        if said is None:
+        if given is None:
             return math.inf
-        if isinstance(given, Mapping) and isinstance(said, int | float) and said > 0:
-            return said / 1e3
+        if isinstance(given, int | float) and given > 0:
+            return given / 1e3
         if not self._fallbacks["objective_unread"]:
-            log.warning("adaspec: extra_args[%r]: %r ignored; give {'tpot_slo_ms': number > 0}", SLO_KEY, given)
+            log.warning("adaspec: extra_args[%r]: %r ignored; give a number of milliseconds > 0", SLO_KEY, given)
         self._fallbacks["objective_unread"] += 1
         return math.inf
 

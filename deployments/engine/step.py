@@ -30,6 +30,7 @@ class StepBook:
         self._began_s = self._verified_s = 0.0
         self._now_s = 0.0
         self._step = 0
+        self._draft_on = False  # the last plan ran the draft
         self.request_ids: list[str] = []
         self.starts = self.counts = self.committed = self.rows = NONE
         self.k = 0
@@ -60,12 +61,13 @@ class StepBook:
         """Ask the policy, given the rows' draft lag. True: the draft has to run."""
         if not len(self.rows):
             # Prompt chunks only: nobody to ask. A draft that was running keeps its cache filled.
-            self.k, was = 0, self.k
-            return was > 0
+            self.k = 0
+            return self._draft_on
         self._drafting = self._host.plan(self._view(self._now_s, lag))
         self.k = self._drafting.k
         self.needs = self._host.needs(self._drafting) if self.k else frozenset()
-        return self.k > 0
+        self._draft_on = self.k > 0
+        return self._draft_on
 
     def go_on(self, seen: DraftObservation) -> bool:
         return self._host.go_on(seen)
