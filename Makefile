@@ -2,9 +2,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Nothing here calls home, asks a model hub, or waits for a Ray token that another run left behind.
+# Nothing here calls home, asks a model hub, waits for a Ray token that another run left behind, or runs at nice 15.
 export RAY_USAGE_STATS_ENABLED := 0
 export RAY_AUTH_MODE := disabled
+export RAY_worker_niceness := 0
 export VLLM_NO_USAGE_STATS := 1
 export DO_NOT_TRACK := 1
 export HF_HUB_OFFLINE := 1

@@ -19,6 +19,7 @@ from deployments.validate import check
 REQUIRED = {
     "RAY_AUTH_MODE": "disabled",  # ray.init() leaves a token behind that a later start would demand
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # Ray runs its workers at nice 15: whatever else the machine does would starve them
     "VLLM_NO_USAGE_STATS": "1",
 }
 """Read by Ray and vLLM before any of our code runs, so they cannot be set from the config file."""
