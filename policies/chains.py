@@ -49,7 +49,7 @@ class Yields:
 
 def _by_length(bins: FloatArray | IntArray, chains: int, k: int) -> FloatArray:
     """[G, K+1] means over chains from sums by slot and bin: over bins that reach a threshold and slots up to k."""
-    reach = np.add.accumulate(bins.reshape(k, -1)[:, :0:-1], axis=1)[:, ::-1]
+    reach = np.add.accumulate(bins.reshape(k, len(THRESHOLDS) + 1)[:, :0:-1], axis=1)[:, ::-1]
     total = np.zeros((len(THRESHOLDS), k + 1))
     np.add.accumulate(reach.T, axis=1, out=total[:, 1:])
     return np.asarray(total / chains)
