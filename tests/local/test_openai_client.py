@@ -2,9 +2,10 @@
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 MODEL = "fake"
-MESSAGES = [{"role": "user", "content": "hello"}]
+MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 
 
 async def test_completion_n_and_seed(client: openai.AsyncOpenAI) -> None:
@@ -17,12 +18,12 @@ async def test_completion_n_and_seed(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_chat_stream_and_stop(client: openai.AsyncOpenAI) -> None:
-    whole = await client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=4)  # type: ignore[arg-type,call-overload]  # plain dicts
-    words = whole.choices[0].message.content.split()
-    stream = await client.chat.completions.create(  # type: ignore[call-overload]  # plain dicts
+    whole = await client.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=4)
+    words = (whole.choices[0].message.content or "").split()
+    stream = await client.chat.completions.create(
         model=MODEL, messages=MESSAGES, max_tokens=4, stop=[words[2]], stream=True
     )
-    text = "".join([chunk.choices[0].delta.content async for chunk in stream])
+    text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
     assert text.split() == words[:2]
 
 
