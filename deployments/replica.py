@@ -46,6 +46,7 @@ class Replica:
         self._outlook: tuple[LoadOutlook, float] | None = None
         self._received = 0
         self._residence_s = 0.0
+        self._reporting: asyncio.Task[None] | None = None
         self._started_at_s = time.time()
         self._answered_at_s = time.monotonic()
         await self.backend.start()
@@ -66,7 +67,10 @@ class Replica:
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Checked before anything is touched; what is refused leaves the old config serving. Never raises."""
         async with self._reloading:
-            problems = await self._try(user_config)
+            try:
+                problems = await self._try(user_config)
+            except Exception as error:  # noqa: BLE001 - Serve stops a replica whose reconfigure raises, whatever it is
+                problems = [Problem(field="(all)", value=type(error).__name__, fix=str(error))]
             if problems:
                 self._live.reject(problems)
             self.metrics.reloaded("rejected" if problems else "applied")
@@ -83,7 +87,7 @@ class Replica:
         silent_s = time.monotonic() - self._answered_at_s
         if silent_s > self._live.now.stalled_after_s:
             raise EngineFailed(f"the engine has not answered for {silent_s:.0f} s")
-        if self._reporting.done():
+        if self._reporting is not None and self._reporting.done():
             raise EngineFailed("reporting ended") from self._reporting.exception()
 
     async def status(self) -> ReplicaStatus:
@@ -105,8 +109,9 @@ class Replica:
         )
 
     async def __del__(self) -> None:
-        self._reporting.cancel()
-        await self.backend.stop()
+        if self._reporting is not None:  # else the engine never started
+            self._reporting.cancel()
+            await self.backend.stop()
 
     async def _try(self, user_config: dict[str, Any]) -> list[Problem]:
         parsed = self._live.parse(user_config)

@@ -1,0 +1,128 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from deployments.backend import EngineFailed
+from deployments.calls import Call
+from deployments.replica import Replica
+from deployments.settings import AppArgs
+from deployments.status import Exchanged
+from policies.exchange import LoadOutlook
+
+FIXED = {"policy": {"name": "fixed", "params": {"k": 1}}}
+
+
+class Method:
+    """A method of a deployment handle."""
+
+    def __init__(self, does: Callable[..., Awaitable[Any]]) -> None:
+        self.remote = does
+
+
+class Monitor:
+    """A handle of a load monitor that wants every replica's metrics."""
+
+    def __init__(self) -> None:
+        self.exposed = asyncio.Event()
+        self.heard = asyncio.Event()
+        self.lost = False
+        self.exchange = Method(self._exchange)
+        self.expose = Method(self._expose)
+
+    async def _exchange(self, status: Any) -> Exchanged:
+        self.heard.set()
+        if self.lost:
+            raise TimeoutError
+        return Exchanged(outlook=LoadOutlook(at_s=1), scrape=True)
+
+    async def _expose(self, replica: str, text: str) -> None:
+        assert "adaspec_reloads_total" in text
+        self.exposed.set()
+
+
+@pytest.fixture
+def monitor() -> Monitor:
+    return Monitor()
+
+
+@pytest.fixture
+async def replica(monitor: Monitor) -> Any:
+    made = Replica.__new__(Replica)
+    await made.__init__(AppArgs.model_validate({"engine": {"kind": "fake"}}), monitor, "r")  # type: ignore[misc]
+    yield made
+    await made.__del__()
+
+
+async def test_whatever_the_engine_raises_a_reload_only_records_it(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(replica.backend, "set_policy", broken)
+    await replica.reconfigure(FIXED)
+    status = await replica.status()
+    assert status.last_rejection is not None
+    assert status.last_rejection.problems[0].fix == "no room"
+    assert status.policy.name == "off"
+
+
+async def test_the_outlook_arrives_in_the_engine_and_metrics_are_sent_when_wanted(
+    replica: Replica, monitor: Monitor
+) -> None:
+    await monitor.exposed.wait()
+    await replica.status()
+    assert replica.backend.outlook.at_s == 1  # type: ignore[attr-defined]  # the fake keeps it
+
+
+async def test_without_the_monitor_the_replica_goes_on_and_counts(replica: Replica, monitor: Monitor) -> None:
+    await monitor.exposed.wait()
+    monitor.lost = True
+    for _ in range(2):  # the second report comes when the first has been given up
+        monitor.heard.clear()
+        await replica.reconfigure(FIXED)  # wakes the reporting
+        await monitor.heard.wait()
+    assert "adaspec_exchange_failures_total 0.0" not in replica.metrics.exposition()
+    await replica.check_health()
+
+
+async def test_an_engine_that_answers_nothing_makes_the_replica_unhealthy(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await replica.reconfigure(FIXED | {"stalled_after_s": 1})
+    replica._answered_at_s -= 2
+    with pytest.raises(EngineFailed, match="has not answered for 2 s"):
+        await replica.check_health()
+
+
+async def test_an_engine_that_fails_while_reporting_makes_the_replica_unhealthy(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dead(_: object) -> None:
+        raise EngineFailed("dead")
+
+    monkeypatch.setattr(replica.backend, "exchange", dead)
+    await replica.reconfigure(FIXED)
+    assert replica._reporting is not None
+    await asyncio.wait([replica._reporting])
+    with pytest.raises(EngineFailed, match="reporting ended"):
+        await replica.check_health()
+
+
+async def test_how_many_came_and_how_long_they_stayed_is_reported(replica: Replica) -> None:
+    body = b'{"prompt": "p", "max_tokens": 2}'
+    async for _ in replica.serve(Call("POST", "/v1/completions", (), body)):
+        pass
+    status = await replica.status()
+    assert status.received == 1
+    assert status.residence_s > 0
+
+
+async def test_a_replica_whose_engine_never_started_can_be_deleted(monitor: Monitor) -> None:
+    made = Replica.__new__(Replica)
+    args = AppArgs.model_validate({"engine": {"kind": "fake", "safe_policy": {"name": "nosuch"}}})
+    with pytest.raises(ValueError, match="unknown policy"):
+        await made.__init__(args, monitor, "r")  # type: ignore[misc]
+    await made.__del__()
