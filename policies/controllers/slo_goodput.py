@@ -35,14 +35,14 @@ class SloGoodputParams(Params):
     """Every default is safe without knowing the machine; none needs a profile."""
 
     k: int = Field(default=8, ge=0, le=64, description="most draft tokens per request")
-    margin: float = Field(default=0.02, ge=0, le=1, description="gain in tokens/s needed to start or stop drafting")
+    margin: float = Field(default=0.04, ge=0, le=1, description="gain in tokens/s needed to start; half of it to go on")
     dwell_steps: float = Field(default=32, ge=1, description="steps a start is expected to last, before any was seen")
     look_ahead_s: float = Field(
         default=0.5, ge=0, description="how much of the outlook's batch to expect: this / horizon"
     )
     outlook_age_s: float = Field(default=2.0, ge=0, description="an older outlook is ignored")
     slo_share: float = Field(default=0.95, gt=0, le=1, description="share of the TPOT objective aimed at")
-    urgency: float = Field(default=1.0, ge=0, description="say of late requests together, relative to the whole batch")
+    urgency: float = Field(default=0.3, ge=0, description="say of late requests together, relative to the whole batch")
     urgent_tokens: float = Field(default=4.0, gt=0, description="tokens behind at which a request is fully urgent")
     early_stop: bool = Field(
         default=True, description="decide slot by slot; off saves a synchronisation a slot on a GPU"
@@ -95,7 +95,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._probing = False
         if k == 0:
             return StepPlan(k=0, reason="no_room")
-        self._load = StepLoad.of(view)
+        self._load = _without_prompts(view)
         load = self._expected_load(view)
         key = (k, load.batch, load.prefill_tokens, load.lag_tokens)
         if key != self._priced_for:
@@ -123,9 +123,12 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         return StepLoad(batch, context, load.prefill_tokens, lag)
 
     def _worth_drafting(self, best: float, plain: float) -> bool:
-        """Hysteresis in the rate; also keeps count of how long episodes of drafting last."""
-        margin = 1.0 + self.params.margin
-        wanted = best * margin > plain if self._drafting else best > plain * margin
+        """Hysteresis in the rate; also keeps count of how long episodes of drafting last.
+
+        Drafting that gains next to nothing stops: near an SLO a small loss costs whole requests.
+        """
+        needed = self.params.margin * (0.5 if self._drafting else 1.0)
+        wanted = best > plain * (1.0 + needed)
         if self._drafting and not wanted:
             self._dwell = max(1.0, 0.75 * self._dwell + 0.25 * self._episode)
         self._episode = self._episode + 1 if wanted and self._drafting else 0
@@ -239,3 +242,12 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         learned = {"dwell_steps": self._dwell, "adaptivity": self._adaptivity, "drafting": self._drafting}
         price = {"tokens_per_s": self._rate, "least_survival": self._least}
         return {"params": self.params.model_dump(mode="json"), "state": {**learned, **price}}
+
+
+def _without_prompts(view: StepView) -> StepLoad:
+    """The decode part of the step to come.
+
+    The time of prompts is spent whatever K is: counted in, it makes every draft token look cheap beside it. Those of
+    the step just done also say little of the next one's.
+    """
+    return StepLoad(view.batch, int(view.context_tokens.sum()), 0, int(view.draft_lag_tokens.sum()))

@@ -169,12 +169,22 @@ def test_a_lasting_episode_makes_a_dear_start_worth_its_while() -> None:
     assert lasting.plan(behind).k > 0
 
 
-def test_a_small_gain_starts_nothing_and_a_small_loss_stops_nothing() -> None:
+@pytest.mark.parametrize("rate", [0.3, 0.7])
+def test_prompts_in_the_step_just_done_change_nothing(rate: float) -> None:
+    plans = []
+    for prefill_tokens in (0, 500):
+        policy = make("slo_goodput", linear_models())
+        play(policy, make_view(24), rate)
+        plans.append(policy.plan(make_view(24, prefill_tokens=prefill_tokens)).k)
+    assert plans[0] == plans[1]
+
+
+def test_a_small_gain_starts_nothing_and_a_smaller_one_goes_on() -> None:
     policy = make("slo_goodput", linear_models(), margin=0.5)
     assert policy._worth_drafting(149.0, 100.0) is False
     assert policy._worth_drafting(151.0, 100.0) is True
-    assert policy._worth_drafting(67.0, 100.0) is True
-    assert policy._worth_drafting(66.0, 100.0) is False
+    assert policy._worth_drafting(126.0, 100.0) is True
+    assert policy._worth_drafting(124.0, 100.0) is False
 
 
 def test_requests_with_sampled_drafts_get_the_threshold_in_the_plan() -> None:
