@@ -141,6 +141,7 @@ class PolicyHost:
             idle=seen.idle,
         )
         self._guard.attempt(lambda: self.models.observe(answer))
+        self._watchdog.take_step_s()  # learning is the engine's time, not the policy's: it must not trip its limit
         self._guard.feedback(answer)
         self.telemetry.verified(answer, drafting.predicted_s)
 

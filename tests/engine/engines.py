@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from vllm import LLM
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,14 @@ def adaptive(
     additional = {"adaspec": settings or {}, **options.pop("additional", {})}
     with stock(target, speculative_config=config, additional_config=additional, **{**ADAPTIVE, **options}) as llm:
         yield llm
+
+
+@contextmanager
+def one_process() -> Iterator[None]:
+    """Engines started inside run in the test's own process."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        yield
 
 
 def set_policy(llm: LLM, name: str, **params: Any) -> None:

@@ -1,5 +1,6 @@
 """Temperature > 0: the output distribution is the target's, whatever the policy; three planted mistakes are not."""
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,9 +9,10 @@ from scipy.stats import chi2
 from vllm import LLM, SamplingParams
 
 from tests.engine import markov
-from tests.engine.engines import adaptive, report, set_policy
+from tests.engine.engines import adaptive, one_process, report, set_policy
 
-TRANSITIONS = 200_000
+TRANSITIONS = int(os.environ.get("ADASPEC_TRANSITIONS", "200000"))  # CI bounds its time with fewer
+ENOUGH_FOR_A_FAULT = 50_000
 REQUESTS, LENGTH = 120, 300
 TEMPERATURES = (0.0, 0.7, 1.0)
 POLICIES = {
@@ -28,16 +30,21 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     root, (target, draft) = tmp_path_factory.mktemp("markov"), markov.tables()
     markov.write(root / "target", target)
     markov.write(root / "draft", draft)
-    with adaptive(
-        root / "target",
-        root / "draft",
-        speculative={"draft_sample_method": request.param},
-        skip_tokenizer_init=True,
-        max_model_len=512,
-        max_num_seqs=REQUESTS,
-        max_num_batched_tokens=2048,
-        worker_cls="tests.engine.planted.PlantedWorker",
-    ) as llm:
+    with (
+        one_process(),  # no messages between processes for each of 200,000 tokens
+        adaptive(
+            root / "target",
+            root / "draft",
+            settings={"soft_limit_ms": 100},  # a busy machine is no fault
+            speculative={"draft_sample_method": request.param},
+            skip_tokenizer_init=True,
+            max_model_len=512,
+            max_num_seqs=REQUESTS,
+            max_num_batched_tokens=2048,
+            worker_cls="tests.engine.planted.PlantedWorker",
+            distributed_executor_backend="uni",
+        ) as llm,
+    ):
         yield llm
 
 
@@ -90,6 +97,6 @@ def test_the_harness_rejects_a_planted_fault(engine: LLM, fault: str) -> None:
     set_policy(engine, "tests.engine.planted:Nosy")
     engine.collective_rpc("plant", args=(fault,))
     try:
-        assert p_value(engine, TRANSITIONS // 4) < 1e-5
+        assert p_value(engine, ENOUGH_FOR_A_FAULT) < 1e-5
     finally:
         engine.collective_rpc("plant", args=("",))
