@@ -37,6 +37,8 @@ class Impossible(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
+    """When a policy is too slow, and how long it is set aside after a fault."""
+
     soft_s: float = 0.002  # one step's hooks together
     soft_times: int = 3  # this often ...
     soft_window_steps: int = 100  # ... within so many steps: fall back
@@ -51,6 +53,7 @@ class Runner(Protocol):
 
 
 def call(hook: Callable[[], T], /) -> T:
+    """Without a watchdog."""
     return hook()
 
 
@@ -125,7 +128,7 @@ class Guard:
             self._fall_back("interrupted", "a hook ran into the hard time limit")
         except Impossible as error:
             self._fall_back("impossible", str(error))
-        except Exception as error:  # the boundary: a policy is somebody else's code
+        except Exception as error:  # noqa: BLE001 - the boundary: a policy is somebody else's code
             self._fall_back(f"raised:{type(error).__name__}", str(error))
         return None
 

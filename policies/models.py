@@ -63,6 +63,8 @@ class AcceptanceModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Models:
+    """Shared by every policy of an engine."""
+
     cost: CostModel
     acceptance: AcceptanceModel
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from policies.api import Policy, PolicyContext
 from policies.base import BasePolicy, FromCallable, Params
+from policies.estimators import default_models
 
 CONTROLLERS = {
     "off": "policies.controllers.off:Off",
@@ -60,8 +61,6 @@ def build(spec: PolicySpec, context: PolicyContext) -> Policy:
 
 def check(spec: PolicySpec, k_max: int) -> None:
     """Raises PolicyError where `build` would, before anything is touched."""
-    from policies.estimators import default_models
-
     build(spec, PolicyContext(k_max=k_max, models=default_models(k_max)))
 
 

@@ -16,7 +16,7 @@ from policies.api import FloatArray, IntArray
 log = logging.getLogger(__name__)
 
 SLO_KEY = "adaspec_tpot_slo_ms"
-"""`SamplingParams.extra_args['adaspec_tpot_slo_ms'] = 40`; over plain vLLM's HTTP, `"vllm_xargs": {...}` says the same."""
+"""`SamplingParams.extra_args['adaspec_tpot_slo_ms'] = 40`; over plain vLLM's HTTP: `"vllm_xargs": {...}`."""
 
 
 @dataclass(slots=True)

@@ -42,7 +42,8 @@ class PlantedWorker(AdaptiveWorker):
 
     def plant(self, fault: str) -> None:
         """Make one mistake from now on; "" makes none. Instance attributes shadow the right methods."""
-        book, drafter = self._book, self.model_runner.drafter
+        book: Any = self._book
+        drafter = self.model_runner.drafter
         vars(book).pop("select", None)
         vars(drafter).pop("_sample_from_logits", None)
         if fault == "wrong_q":

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ TRANSITIONS = int(os.environ.get("ADASPEC_TRANSITIONS", "200000"))  # CI bounds 
 ENOUGH_FOR_A_FAULT = 50_000
 REQUESTS, LENGTH = 120, 300
 TEMPERATURES = (0.0, 0.7, 1.0)
-POLICIES = {
+POLICIES: dict[str, dict[str, Any]] = {
     "off": {},
     "fixed": {"k": 3},
     "confidence": {"threshold": 0.4},

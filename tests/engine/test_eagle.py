@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tests.engine.engines import TARGET, adaptive, report, set_policy, stock
 
 PROMPTS = [{"prompt_token_ids": list(range(50 * i + 10, 50 * i + 40 + i))} for i in range(1, 9)]
 WANTED = SamplingParams(temperature=0, max_tokens=48, ignore_eos=True)
-OPTIONS = {"max_model_len": 256, "max_num_seqs": 8}
+OPTIONS: dict[str, Any] = {"max_model_len": 256, "max_num_seqs": 8}
 
 
 def write_head(path: Path) -> None:

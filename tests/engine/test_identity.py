@@ -19,7 +19,7 @@ OPTIONS: dict[str, Any] = {
     "block_size": 32,
 }
 INNER = {"name": "slo_goodput", "params": {}}
-POLICIES = {
+POLICIES: dict[str, dict[str, Any]] = {
     **{name: {} for name in CONTROLLERS if name not in ("probed", "steady")},
     "probed": {"every": 8, "policy": INNER},
     "steady": {"policy": INNER},
