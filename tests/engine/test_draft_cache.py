@@ -26,7 +26,7 @@ def acceptance(llm: LLM, prompt: dict[str, list[int]], tokens: int) -> float:
     after = report(llm)
     reached = sum(after["reached_at"]) - sum(before["reached_at"])
     assert reached > 50
-    return float(after["accepted_tokens"] - before["accepted_tokens"]) / reached
+    return float((after["accepted_tokens"] - before["accepted_tokens"]) / reached)
 
 
 def policy_then(llm: LLM, off_first: bool) -> float:
