@@ -12,16 +12,18 @@ from loadgen.sim.scenario import ORACLE
 
 DEFAULT = "slo_goodput"
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
+MEANS = ("attainment", "mean_k", "wasted_per_token", "switches_per_minute")
 STATICS = ("off", *(f"fixed_{k}" for k in STATIC))
 
 INTRO = """# Scoreboard
 
-Simulated (`python -m benchmarks.scoreboard`): the service's own policies against a true cost and acceptance model.
-Within a cell and seed every policy meets the same arrivals, lengths and acceptance outcomes. Goodput counts tokens of requests
-within both their TTFT and TPOT objectives, per second. The oracle knows each step's true time and each token's true
-acceptance probability (not its outcome), maximises expected tokens per time of each step, and switches for nothing; it
-does not look ahead, so it can be beaten. "best static" is the best of K = 0, 1, 2, 3, 5, 7 in hindsight, per cell.
-`specdec_pp` uses the calibrated acceptance model for its head. `provenance.jsonl` has the commands, versions and dates.
+Simulated (`python -m benchmarks.scoreboard`): the service's own policies against a true cost and acceptance
+model. Within a cell and seed every policy meets the same arrivals, lengths and acceptance outcomes. Goodput
+counts tokens of requests within both their TTFT and TPOT objectives, per second. The oracle knows each step's
+true time and each token's true acceptance probability (not its outcome), maximises expected tokens per time
+of each step, and switches for nothing; it does not look ahead, so it can be beaten. "best static" is the best
+of K = 0, 1, 2, 3, 5, 7 in hindsight, per cell. `specdec_pp` uses the calibrated acceptance model for its
+head. `provenance.jsonl` has the commands, versions and dates.
 """
 
 
@@ -31,19 +33,25 @@ def markdown(results: Mapping[Cell, Results]) -> str:
     return "\n".join(parts)
 
 
-def mean(cell: Results, policy: str, field: str = "goodput") -> float:
-    """Over the seeds."""
-    return float(np.mean([run[field] for run in cell[policy].values()]))
+def mean(cell: Results, policy: str, field: str = "goodput", like: str | None = None) -> float:
+    """Over the policy's seeds; `like`: over those which that policy has too."""
+    seeds = cell[policy].keys() & cell[like or policy].keys()
+    return float(np.mean([cell[policy][seed][field] for seed in seeds]))
 
 
-def best_static(cell: Results) -> tuple[str, float]:
-    """Label and goodput of the best static K in hindsight."""
-    label = max(STATICS, key=lambda name: mean(cell, name))
-    return label, mean(cell, label)
+def best_static(cell: Results, like: str | None = None) -> str:
+    """Label of the best static K in hindsight."""
+    return max(STATICS, key=lambda name: mean(cell, name, like=like))
 
 
-def _ratio(a: float, b: float) -> float:
+def ratio(cell: Results, policy: str, other: str, field: str = "goodput") -> float:
+    """Of the means, over the seeds that both have."""
+    a, b = mean(cell, policy, field, like=other), mean(cell, other, field, like=policy)
     return a / b if b > 0 else (1.0 if a == 0 else float("inf"))
+
+
+def _to_static(cell: Results, policy: str) -> float:
+    return ratio(cell, policy, best_static(cell, like=policy))
 
 
 def _geometric(values: Iterable[float]) -> float:
@@ -61,23 +69,21 @@ def _labels(results: Mapping[Cell, Results]) -> list[str]:
 
 
 def _summary(results: Mapping[Cell, Results]) -> str:
-    def row(name: str) -> list[str]:
-        cells = [c for c in results.values() if name in c]
-        ratios = {
-            "oracle": [_ratio(mean(c, name), mean(c, ORACLE)) for c in cells],
-            "static": [_ratio(mean(c, name), best_static(c)[1]) for c in cells],
-            "off": [_ratio(mean(c, name), mean(c, "off")) for c in cells],
-        }
-        shown = [f"{_geometric(r):.3f} ({min(r):.2f})" for r in ratios.values()]
-        means = [
-            f"{np.mean([mean(c, name, f) for c in cells]):.3f}" for f in ("attainment", "mean_k", "wasted_per_token")
-        ]
-        return [name, *shown, *means]
+    def cells(name: str) -> list[Results]:
+        return [c for c in results.values() if name in c]
 
-    order = sorted(
-        _labels(results), key=lambda n: -_geometric(_ratio(mean(c, n), mean(c, ORACLE)) for c in results.values())
-    )
-    head = ("policy", "goodput / oracle", "/ best static", "/ off", "attainment", "mean K", "wasted per accepted")
+    def row(name: str) -> list[str]:
+        ratios = (
+            [ratio(c, name, ORACLE) for c in cells(name)],
+            [_to_static(c, name) for c in cells(name)],
+            [ratio(c, name, "off") for c in cells(name)],
+        )
+        shown = [f"{_geometric(r):.3f} ({min(r):.2f})" for r in ratios]
+        means = [f"{np.mean([mean(c, name, f) for c in cells(name)]):.3f}" for f in MEANS]
+        return [name, str(min(len(c[name]) for c in cells(name))), *shown, *means]
+
+    order = sorted(_labels(results), key=lambda name: -_geometric(ratio(c, name, ORACLE) for c in cells(name)))
+    head = ("policy", "seeds", "goodput / oracle", "/ best static", "/ off", *MEANS)
     return "## All cells\n\nGeometric mean over the cells (worst cell).\n\n" + _table(head, map(row, order))
 
 
@@ -85,14 +91,15 @@ def _bars(results: Mapping[Cell, Results]) -> str:
     """What the default must reach in every cell, and where it does not."""
 
     def others(cell: Results) -> float:
-        return max(mean(cell, name, "attainment") for name in cell if name not in {ORACLE, DEFAULT, *STATICS})
+        names = [name for name in cell if name not in {ORACLE, DEFAULT, *STATICS}]
+        return max(mean(cell, name, "attainment", like=DEFAULT) for name in names)
 
     bars: list[tuple[str, Callable[[Cell, Results], float], Callable[[Cell], float]]] = [
-        (">= .98 of off", lambda _, r: _ratio(mean(r, DEFAULT), mean(r, "off")), lambda _: 0.98),
-        (">= .97 of best static", lambda _, r: _ratio(mean(r, DEFAULT), best_static(r)[1]), lambda _: 0.97),
+        (">= .98 of off", lambda _, r: ratio(r, DEFAULT, "off"), lambda _: 0.98),
+        (">= .97 of best static", lambda _, r: _to_static(r, DEFAULT), lambda _: 0.97),
         (
             ">= .95 of oracle (.92 where load or text moves)",
-            lambda _, r: _ratio(mean(r, DEFAULT), mean(r, ORACLE)),
+            lambda _, r: ratio(r, DEFAULT, ORACLE),
             lambda c: 0.95 if c.stationary else 0.92,
         ),
         (
@@ -116,11 +123,11 @@ def _day(results: Mapping[Cell, Results]) -> str:
         return ""
     rows = []
     for cell, r in day.items():
-        label, best = best_static(r)
-        pairs = [mean(r, DEFAULT), best, mean(r, "off"), mean(r, ORACLE)]
-        rows.append([cell.name, label, *(f"{v:.0f}" for v in pairs), f"{_ratio(pairs[0], best):.3f}"])
+        label = best_static(r)
+        shown = [f"{mean(r, name):.0f}" for name in (DEFAULT, label, "off", ORACLE)]
+        rows.append([cell.name, label, *shown, f"{_to_static(r, DEFAULT):.3f}"])
     single = max(STATICS, key=lambda name: _geometric(mean(r, name) for r in day.values()))
-    headline = _geometric(_ratio(mean(r, DEFAULT), mean(r, single)) for r in day.values())
+    headline = _geometric(ratio(r, DEFAULT, single) for r in day.values())
     text = f"The default is {headline:.2f} times the best single setting over all day-long mixes (`{single}`).\n\n"
     head = ("cell", "best static here", DEFAULT, "best static", "off", ORACLE, "ratio to best static")
     return "## The day-long mix\n\n" + text + _table(head, rows)
@@ -145,7 +152,7 @@ def _claims(results: Mapping[Cell, Results]) -> str:
 
 
 def _spread(results: Mapping[Cell, Results], name: str, other: str, field: str) -> str:
-    ratios = [_ratio(mean(c, name, field), mean(c, other, field)) for c in results.values() if name in c and other in c]
+    ratios = [ratio(c, name, other, field) for c in results.values() if name in c and other in c]
     return f"{_geometric(ratios):.3f} ({min(ratios):.2f}, {max(ratios):.2f})" if ratios else "-"
 
 
@@ -153,7 +160,7 @@ def _every_cell(results: Mapping[Cell, Results]) -> str:
     names = [DEFAULT, *(n for n in _labels(results) if n not in {DEFAULT, *STATICS})]
     rows = []
     for cell, r in results.items():
-        label, best = best_static(r)
+        label = best_static(r)
         shown = [f"{mean(r, n):.0f}" if n in r else "-" for n in names]
-        rows.append([cell.name, f"{mean(r, 'off'):.0f}", f"{best:.0f} ({label})", *shown])
+        rows.append([cell.name, f"{mean(r, 'off'):.0f}", f"{mean(r, label):.0f} ({label})", *shown])
     return "## Every cell: goodput, tokens/s\n\n" + _table(("cell", "off", "best static", *names), rows)
