@@ -61,7 +61,7 @@ def _run(machine: Machine, mode: str, seed: int) -> dict[str, float]:
 def _scenario(m: Machine, mode: str, seed: int) -> Scenario:
     duration_s = 6 * m.output_tokens * m.step_s(HIGH)
     arrivals = {"kind": "step", "rps": m.rps(LOW), "to_rps": m.rps(HIGH), "at_s": duration_s / 2}
-    tpot_ms = 1.1e3 * m.step_s(HIGH)
+    tpot_ms = 0.85e3 * m.step_s(HIGH)  # plain decoding misses it at the high batch
     return Scenario.model_validate(
         {
             "name": f"step-{m.preset}-{mode}",
