@@ -18,5 +18,5 @@ class OffBetween(BasePolicy[OffBetweenParams]):
     Params = OffBetweenParams
 
     def plan(self, view: StepView) -> StepPlan:
-        since = int(view.emitted_tokens.min(initial=0)) - self.params.first
+        since = int(view.emitted_tokens.min()) - self.params.first
         return StepPlan(0 if 0 <= since < self.params.off else 3, "off_between")

@@ -54,9 +54,10 @@ class PlantedWorker(AdaptiveWorker):
             book.select = lambda k, seen, **rest: _shorten(select(k, seen, **rest), k, FAULTS[fault], seen)
 
 
-def _top1(drawn: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The likeliest token, passed off as drawn from q."""
-    return drawn[1].argmax(dim=-1), drawn[1]
+def _top1(drawn: tuple[torch.Tensor, torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The likeliest token, passed off as drawn from q. A batch at temperature 0 has no q: nothing is drawn."""
+    tokens, probs = drawn
+    return (tokens, None) if probs is None else (probs.argmax(dim=-1), probs)
 
 
 def _shorten(lengths: Any, k: int, fault: Callable[[Any], Any], seen: Any) -> Any:

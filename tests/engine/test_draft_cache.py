@@ -16,7 +16,6 @@ OPTIONS: dict[str, Any] = {
     "max_num_batched_tokens": 256,
     "skip_tokenizer_init": True,
 }
-PROMPT = {"prompt_token_ids": list(range(100, 164))}
 OFF_STEPS = 200
 
 
@@ -31,8 +30,9 @@ def acceptance(llm: LLM, prompt: dict[str, list[int]], tokens: int) -> float:
 
 def policy_then(llm: LLM, off_first: bool) -> float:
     """Acceptance of one request that decodes `OFF_STEPS` steps at K = 0 in the middle."""
-    set_policy(llm, "tests.engine.off_between:OffBetween", first=10, off=OFF_STEPS if off_first else 0)
-    return acceptance(llm, PROMPT, 600)
+    set_policy(llm, "tests.engine.off_between:OffBetween", first=10, off=OFF_STEPS + 8 if off_first else 0)
+    start = 100 if off_first else 200  # another text: the same one would find its old keys in the blocks it gets again
+    return acceptance(llm, {"prompt_token_ids": list(range(start, start + 16))}, 600)
 
 
 @pytest.mark.parametrize("catch_up", [True, False])
@@ -40,7 +40,9 @@ def test_acceptance_after_plain_decoding(catch_up: bool, tmp_path: Path) -> None
     random_llama.write(tmp_path)
     with adaptive(tmp_path, tmp_path, settings={"catch_up": catch_up}, **OPTIONS) as llm:
         assert policy_then(llm, off_first=False) >= 0.999
+        assert report(llm)["k_steps"].get("0", 0) < 10
         resumed = policy_then(llm, off_first=True)
+        assert report(llm)["k_steps"]["0"] >= OFF_STEPS
         written_off = written_at_zero(llm)
     if catch_up:
         assert resumed >= 0.999
