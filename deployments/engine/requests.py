@@ -60,7 +60,7 @@ class RequestTable:
         return Request(
             tpot_slo_s=self._objective_s(params.extra_args or {}),
             temperature=float(params.temperature),
-            max_tokens=params.max_tokens if params.max_tokens is not None else 1 << 30,
+            max_tokens=_draft_until(params),
             emitted=len(state.output_token_ids),
             first_token_at_s=now_s,
         )
@@ -76,6 +76,17 @@ class RequestTable:
             log.warning("adaspec: extra_args[%r]: %r ignored; give a number of milliseconds > 0", SLO_KEY, given)
         self._fallbacks["objective_unread"] += 1
         return math.inf
+
+
+def _draft_until(params: Any) -> int:
+    """Output tokens up to which drafts are of use.
+
+    A seeded sample is not drafted for: how many random numbers a verify draws depends on K, and K on the load, so the
+    same seed would not give the same text twice.
+    """
+    if params.seed is not None and params.temperature > 0:
+        return 0
+    return params.max_tokens if params.max_tokens is not None else 1 << 30
 
 
 def columns(rows: list[Request], now_s: float) -> tuple[FloatArray, FloatArray, FloatArray, IntArray, IntArray]:

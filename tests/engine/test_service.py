@@ -41,7 +41,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def client(service: Server) -> openai.OpenAI:
-    return openai.OpenAI(api_key="unused", base_url=f"{service.url}/v1", max_retries=0)
+    return openai.OpenAI(
+        api_key="unused", base_url=f"{service.url}/v1", max_retries=8
+    )  # ready again a moment after the fixture woke it
 
 
 def test_completion_with_usage_and_n(client: openai.OpenAI) -> None:

@@ -11,7 +11,7 @@ from deployments.engine.requests import RequestTable, columns
 
 def state(outputs: int = 0, **params: Any) -> Any:
     """vLLM's cached request, as far as it is read."""
-    sampling = {"extra_args": None, "temperature": 0.0, "max_tokens": 16, **params}
+    sampling = {"extra_args": None, "temperature": 0.0, "max_tokens": 16, "seed": None, **params}
     return SimpleNamespace(sampling_params=SimpleNamespace(**sampling), output_token_ids=[0] * outputs)
 
 
@@ -36,6 +36,12 @@ def test_tokens_from_before_the_worker_knew_the_request_count() -> None:
 def test_an_unlimited_request_always_wants_more() -> None:
     rows = RequestTable(Counter()).advance(["a"], np.array([1]), 0.0, {"a": state(max_tokens=None)})
     assert columns(rows, 0.0)[4].tolist() == [(1 << 30) - 1]
+
+
+def test_a_seeded_sample_wants_no_drafts_so_that_its_seed_repeats_it() -> None:
+    states = {"a": state(seed=7, temperature=1.0), "b": state(seed=7)}
+    rows = RequestTable(Counter()).advance(["a", "b"], np.array([1, 1]), 0.0, states)
+    assert (columns(rows, 0.0)[4] > 0).tolist() == [False, True]
 
 
 def test_a_finished_request_is_forgotten_and_its_id_may_come_again() -> None:

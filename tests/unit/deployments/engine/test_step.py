@@ -33,7 +33,7 @@ class Engine:
     ) -> bool:
         """Verify and plan; `emitted` tokens a row. True: the draft runs."""
         for request_id, *_ in rows:
-            params = SimpleNamespace(extra_args=None, temperature=0.0, max_tokens=self._max_tokens)
+            params = SimpleNamespace(seed=None, extra_args=None, temperature=0.0, max_tokens=self._max_tokens)
             state = SimpleNamespace(sampling_params=params, output_token_ids=[])
             self.runner.requests.setdefault(request_id, state)
         output = SimpleNamespace(
