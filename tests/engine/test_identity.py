@@ -8,7 +8,7 @@ import pytest
 from vllm import LLM, SamplingParams
 
 from policies.registry import CONTROLLERS
-from tests.engine.engines import DRAFT, ROOT, TARGET, adaptive, counter, report, set_policy, stock
+from tests.engine.engines import DRAFT, ROOT, TARGET, adaptive, report, set_policy, stock
 
 MAX_MODEL_LEN = 512
 OPTIONS: dict[str, Any] = {
@@ -64,10 +64,9 @@ def test_every_policy_writes_what_plain_decoding_writes(engine: LLM, plain: list
 
 def test_what_the_identity_was_shown_under_really_occurred(engine: LLM, plain: list[list[int]]) -> None:
     set_policy(engine, "tests.engine.planted:Ragged")
-    before, hits = report(engine), counter(engine, "vllm:prefix_cache_hits")
+    before = report(engine)
     assert generate(engine) == plain
     after = report(engine)
-    assert counter(engine, "vllm:prefix_cache_hits") > hits
     assert after["catch_up_tokens"] > before["catch_up_tokens"]
     assert after["verified_tokens"] - before["verified_tokens"] < after["drafted_tokens"] - before["drafted_tokens"]
     assert max(len(tokens) for tokens in plain) < MAX_MODEL_LEN  # the last request was cut by the context's edge
