@@ -69,8 +69,3 @@ def set_policy(llm: LLM, name: str, **params: Any) -> None:
 def report(llm: LLM) -> dict[str, Any]:
     found: dict[str, Any] = llm.collective_rpc("exchange")[0]
     return found
-
-
-def counter(llm: LLM, name: str) -> float:
-    """A vLLM counter's value."""
-    return float(sum(m.value for m in llm.get_metrics() if m.name == name))
