@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from benchmarks.pair import ROOT, Engine, engines, options, ratio_interval
+from benchmarks.pair import ROOT, Engine, engines, environment, options, ratio_interval
 from benchmarks.provenance import provenance
 
 RESULTS = ROOT / "benchmarks" / "results" / "engine_tax"
@@ -125,7 +125,11 @@ def run(args: argparse.Namespace) -> None:
             for name, block in alternate(running, arms, batch, args.steps, args.rounds):
                 found[name].append(block)
                 progress.advance(task)
-            result = {"batch": batch, **cell(found, pairs), "provenance": provenance(vars(args))}
+            result = {
+                "batch": batch,
+                **cell(found, pairs),
+                "provenance": provenance({**vars(args), "worker_cpu": environment()["VLLM_CPU_OMP_THREADS_BIND"]}),
+            }
             (out / f"batch_{batch}.json").write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
             for name, ratio in result["ratios"].items():
                 step, rate = ratio["step_s"], ratio["tokens_per_s"]

@@ -18,7 +18,7 @@ ADAPTIVE = {
     "scheduler_cls": "deployments.engine.scheduler.AdaptiveScheduler",
     "distributed_executor_backend": "deployments.engine.executor.AdaptiveExecutor",
 }
-WORKER_CPU = "1"  # the worker computes here on one thread; scheduler and client share the other core
+WORKER_CPU = "ADASPEC_BENCH_CPU"  # the core the worker computes on with one thread; default the second
 
 
 class Engine:
@@ -74,7 +74,7 @@ def environment() -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": WORKER_CPU,
+        "VLLM_CPU_OMP_THREADS_BIND": os.environ.get(WORKER_CPU, "1"),
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
         "HF_HUB_OFFLINE": "1",
