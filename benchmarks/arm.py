@@ -12,8 +12,7 @@ from typing import Any
 
 from vllm import LLM, SamplingParams
 
-PROMPT_TOKENS = 96
-WARM_STEPS = 8
+from benchmarks.pair import PROMPT_TOKENS, WARM_STEPS
 
 
 class Arm:

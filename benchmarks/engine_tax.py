@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from benchmarks.pair import ROOT, Engine, engines, environment, options, ratio_interval
+from benchmarks.pair import ROOT, Engine, engines, environment, kv_bytes, options, ratio_interval
 from benchmarks.provenance import provenance
 
 RESULTS = ROOT / "benchmarks" / "results" / "engine_tax"
@@ -51,12 +51,13 @@ def pays_arms(policies: list[str]) -> tuple[list[Arm], list[tuple[str, str]]]:
     return stock + ours, [(a.name, s.name) for a in ours for s in stock]
 
 
-def engine_options(size: str, arms: list[Arm]) -> dict[str, dict[str, Any]]:
+def engine_options(args: argparse.Namespace, arms: list[Arm]) -> dict[str, dict[str, Any]]:
     """One engine a name; every `ours` arm shares one."""
+    kv = kv_bytes(args.size, max(args.batches), args.steps, K_MAX)
     found: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(arm.engine for arm in arms):
         k = None if name == "stock" else K_MAX if name == "ours" else int(name.removeprefix("stock_k"))
-        found[name] = options(size, k, adaptive=name == "ours")
+        found[name] = options(args.size, k, adaptive=name == "ours", kv_cache_bytes=kv)
     return found
 
 
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace) -> None:
     if not todo:
         print("every cell is done", flush=True)
         return
-    with engines(engine_options(args.size, arms), args.logs) as running, Progress() as progress:
+    with engines(engine_options(args, arms), args.logs) as running, Progress() as progress:
         for batch in todo:
             task = progress.add_task(f"{args.what} {args.size} batch {batch}", total=args.rounds * len(arms))
             found: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
+CONTEXT_TOKENS = 2048
+PROMPT_TOKENS = 96
+WARM_STEPS = 8
 ADAPTIVE = {
     "worker_cls": "deployments.engine.worker.AdaptiveWorker",
     "scheduler_cls": "deployments.engine.scheduler.AdaptiveScheduler",
@@ -81,16 +84,24 @@ def environment() -> dict[str, str]:
     }
 
 
-def options(size: str, k: int | None, *, adaptive: bool) -> dict[str, Any]:
+def kv_bytes(size: str, batch: int, steps: int, k_max: int) -> int:
+    """What `batch` requests need after `steps` decode steps that all emit `k_max` + 1 tokens, in float32."""
+    config = json.loads((ROOT / ".models" / f"target-{size}" / "config.json").read_text(encoding="utf-8"))
+    token_bytes = 2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
+    request_tokens = min(CONTEXT_TOKENS, PROMPT_TOKENS + (steps + 2 * WARM_STEPS) * (k_max + 1))
+    return token_bytes * max(CONTEXT_TOKENS, batch * request_tokens)
+
+
+def options(size: str, k: int | None, *, adaptive: bool, kv_cache_bytes: int) -> dict[str, Any]:
     """`vllm.LLM` arguments: stock without a draft (k None), stock static K, or ours with Kmax = k."""
     found: dict[str, Any] = {
         "model": str(ROOT / ".models" / f"target-{size}"),
         "dtype": "float32",
         "enforce_eager": True,
-        "max_model_len": 2048,
+        "max_model_len": CONTEXT_TOKENS,
         "max_num_seqs": 32,
         "max_num_batched_tokens": 4096,
-        "kv_cache_memory_bytes": 4 << 30,
+        "kv_cache_memory_bytes": kv_cache_bytes,
         "enable_prefix_caching": False,
         "async_scheduling": False,
         "seed": 0,
