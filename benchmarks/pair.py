@@ -85,11 +85,16 @@ def environment() -> dict[str, str]:
 
 
 def kv_bytes(size: str, batch: int, steps: int, k_max: int) -> int:
-    """What `batch` requests need after `steps` decode steps that all emit `k_max` + 1 tokens, in float32."""
-    config = json.loads((ROOT / ".models" / f"target-{size}" / "config.json").read_text(encoding="utf-8"))
+    """What `batch` requests need after `steps` decode steps that all emit `k_max` + 1 tokens, in float32.
+
+    A quarter is added for the draft's layers and for blocks that are not full.
+    """
+    config: dict[str, int] = json.loads(
+        (ROOT / ".models" / f"target-{size}" / "config.json").read_text(encoding="utf-8")
+    )
     token_bytes = 2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
     request_tokens = min(CONTEXT_TOKENS, PROMPT_TOKENS + (steps + 2 * WARM_STEPS) * (k_max + 1))
-    return token_bytes * max(CONTEXT_TOKENS, batch * request_tokens)
+    return token_bytes * max(CONTEXT_TOKENS, batch * request_tokens) * 5 // 4
 
 
 def options(size: str, k: int | None, *, adaptive: bool, kv_cache_bytes: int) -> dict[str, Any]:
