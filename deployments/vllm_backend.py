@@ -110,11 +110,16 @@ def environment(engine: VllmEngine) -> dict[str, str]:
     env = {"VLLM_NO_USAGE_STATS": "1"}
     if engine.draft is not None:
         env["VLLM_USE_V2_MODEL_RUNNER"] = "0"  # model runner V2 has no proposer to replace
-    preloaded = os.environ.get("LD_PRELOAD", "")
     openmp = Path(sys.prefix) / "lib" / "libiomp5.so"  # of intel-openmp, in the CPU lock; vLLM asks for it
-    if openmp.exists() and openmp.name not in preloaded:
-        env["LD_PRELOAD"] = f"{openmp}:{preloaded}".rstrip(":")
+    if openmp.exists():
+        env["LD_PRELOAD"] = _preload(openmp, os.environ.get("LD_PRELOAD", ""))
     return env | engine.env
+
+
+def _preload(openmp: Path, before: str) -> str:
+    """`before` with `openmp` ahead of it and without GNU's, which vLLM refuses to start beside Intel's."""
+    others = [library for library in before.replace(":", " ").split() if "libgomp" not in library]
+    return ":".join(others if any(openmp.name in library for library in others) else [str(openmp), *others])
 
 
 def engine_arguments(engine: VllmEngine) -> dict[str, Any]:

@@ -45,14 +45,29 @@ def test_arguments_vllm_lacks_or_we_set_are_refused_by_name(vllm_args: dict[str,
         arguments(engine(vllm_args=vllm_args))
 
 
-def test_openmp_is_preloaded_once_and_env_has_the_last_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "{openmp}"),
+        ("/other.so", "{openmp}:/other.so"),
+        ("/torch/libgomp-1.so /other.so", "{openmp}:/other.so"),
+        ("{openmp}:/other.so", "{openmp}:/other.so"),
+        ("/torch/libgomp-1.so:{openmp}", "{openmp}"),
+    ],
+)
+def test_intels_openmp_is_preloaded_once_and_gnus_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: str, after: str
+) -> None:
     (tmp_path / "lib").mkdir()
     openmp = tmp_path / "lib" / "libiomp5.so"
     openmp.touch()
     monkeypatch.setattr("sys.prefix", str(tmp_path))
-    monkeypatch.setenv("LD_PRELOAD", "/other.so")
-    assert environment(engine())["LD_PRELOAD"] == f"{openmp}:/other.so"
-    monkeypatch.setenv("LD_PRELOAD", str(openmp))
-    assert "LD_PRELOAD" not in environment(engine())
+    monkeypatch.setenv("LD_PRELOAD", before.format(openmp=openmp))
+    assert environment(engine())["LD_PRELOAD"] == after.format(openmp=openmp)
     assert environment(engine(env={"LD_PRELOAD": "mine"}))["LD_PRELOAD"] == "mine"
-    assert os.environ["LD_PRELOAD"] == str(openmp)
+    assert os.environ["LD_PRELOAD"] == before.format(openmp=openmp)
+
+
+def test_without_intels_openmp_the_preloads_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    assert "LD_PRELOAD" not in environment(engine())
