@@ -1,10 +1,7 @@
-"""Arrival times: renewal gaps through a time change, or a recorded trace."""
+"""Arrival times: renewal gaps through a time change. Recorded ones: `loadgen/traces.py`."""
 
 from __future__ import annotations
 
-import csv
-from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -12,6 +9,7 @@ from pydantic import Field
 
 from loadgen.sim.rng import FloatArray
 from loadgen.sim.settings import Settings
+from loadgen.traces import Replay
 
 GRID = 4096
 NIGHT = (0.0, 0.0, 0.0, 0.0, 0.05, 0.1)
@@ -20,7 +18,7 @@ HOURLY = (*NIGHT, 0.25, 0.5, 0.8, 1, 1, 0.9, 0.7, 0.8, 0.95, 0.9, 0.7, 0.6, 0.7,
 
 class _Renewal(Settings):
     rps: float = Field(gt=0, description="requests per second (before any change)")
-    cv: float = Field(default=1.0, gt=0, description="coefficient of variation of the gaps; 1: Poisson")
+    cv: float = Field(default=1.0, ge=0, description="coefficient of variation of the gaps; 1: Poisson, 0: regular")
 
     def rate(self, t: FloatArray) -> FloatArray:
         """Requests per second at times `t`."""
@@ -38,6 +36,24 @@ class Gamma(_Renewal):
 
     kind: Literal["gamma"] = "gamma"
     cv: float = Field(default=2.0, gt=0)
+
+
+class Constant(_Renewal):
+    """The same gap every time."""
+
+    kind: Literal["constant"] = "constant"
+    cv: float = Field(default=0.0, ge=0)
+
+
+class Ramp(_Renewal):
+    """A rate that grows or falls evenly from one value to another, and stays there."""
+
+    kind: Literal["ramp"] = "ramp"
+    to_rps: float = Field(gt=0)
+    over_s: float = Field(gt=0)
+
+    def rate(self, t: FloatArray) -> FloatArray:
+        return np.asarray(np.interp(t, (0, self.over_s), (self.rps, self.to_rps)))
 
 
 class Step(_Renewal):
@@ -82,55 +98,16 @@ class Day(_Renewal):
         return np.asarray(self.rps + (self.peak_rps - self.rps) * np.interp(t % self.period_s, at, hours))
 
 
-class Replay(Settings):
-    """A CSV with a header; the first column holds seconds or a date and time (AdaSpec's and Azure's formats)."""
-
-    kind: Literal["replay"] = "replay"
-    path: Path
-    speed: float = Field(default=1.0, gt=0, description="2: twice as fast as recorded")
-    lengths: bool = Field(default=True, description="take ContextTokens and GeneratedTokens where the file has them")
+Drawn = Constant | Poisson | Gamma | Ramp | Step | Spike | Day
+Arrivals = Annotated[Drawn | Replay, Field(discriminator="kind")]
 
 
-Arrivals = Annotated[Poisson | Gamma | Step | Spike | Day | Replay, Field(discriminator="kind")]
-
-
-def times(arrivals: Poisson | Gamma | Step | Spike | Day, until_s: float, rng: np.random.Generator) -> FloatArray:
+def times(arrivals: Drawn, until_s: float, rng: np.random.Generator) -> FloatArray:
     """[n] sorted arrival times below `until_s`: unit-rate gaps mapped through the inverse of the expected count."""
     grid = np.linspace(0, until_s, GRID)
     rate = arrivals.rate((grid[1:] + grid[:-1]) / 2)
     expected = np.concatenate(([0.0], np.cumsum(rate * np.diff(grid))))
-    shape = arrivals.cv**-2
     count = int(expected[-1] + 10 * (1 + arrivals.cv) * np.sqrt(expected[-1] + 1)) + 16
-    counted = np.cumsum(rng.gamma(shape, 1 / shape, count))
+    cv2 = arrivals.cv**2
+    counted = np.cumsum(rng.gamma(1 / cv2, cv2, count) if cv2 else np.ones(count))
     return np.asarray(np.interp(counted[counted < expected[-1]], expected, grid))
-
-
-def read(replay: Replay) -> tuple[FloatArray, FloatArray | None]:
-    """Times [n] from 0, and [n, 2] prompt and output tokens where recorded.
-
-    Raises:
-        ValueError: the file has no rows or a first column that is neither seconds nor a date and time.
-    """
-    with replay.path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        raise ValueError(f"arrivals.path: {replay.path} has a header but no rows")
-    column = next(iter(rows[0]))
-    at = np.array([_seconds(row[column], replay.path) for row in rows])
-    order = np.argsort(at, kind="stable")
-    at = (at[order] - at.min()) / replay.speed
-    if not replay.lengths or "GeneratedTokens" not in rows[0]:
-        return at, None
-    tokens = np.array([(float(r["ContextTokens"]), float(r["GeneratedTokens"])) for r in rows])
-    return at, tokens[order]
-
-
-def _seconds(text: str, path: Path) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text[:26]).timestamp()
-    except ValueError as error:
-        raise ValueError(f"arrivals.path: {path}: {text!r} is neither seconds nor a date and time") from error

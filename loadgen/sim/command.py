@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from loadgen.provenance import provenance
 from loadgen.sim.fleet import Simulation
 from loadgen.sim.page import page
-from loadgen.sim.report import provenance, summary
+from loadgen.sim.report import summary
 from loadgen.sim.scenario import Scenario, load
 from policies.registry import PolicyError, PolicySpec
 

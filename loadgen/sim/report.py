@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
 from collections import Counter
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -97,17 +92,3 @@ def over_time(done: Simulation) -> dict[str, list[float]]:
     rows = [((b + 0.5) * width, v[1] / v[0], v[2] / v[0]) for b, v in sorted(merged.items())]
     at, k, batch = zip(*rows, strict=True) if rows else ((), (), ())
     return {"at_s": list(at), "k": [float(x) for x in k], "batch": [float(x) for x in batch]}
-
-
-def provenance(command: list[str], seed: int) -> dict[str, Any]:
-    """What it takes to run the same thing again."""
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
-    return {
-        "command": " ".join(command),
-        "seed": seed,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": head.stdout.strip() or "not a git checkout",
-        "python": sys.version.split()[0],
-        "versions": {name: version(name) for name in ("numpy", "scipy", "pydantic")},
-        "machine": f"{platform.machine()}, {platform.system()}",
-    }

@@ -8,6 +8,8 @@ from typing import Literal
 import yaml
 from pydantic import Field, model_validator
 
+from loadgen import parts
+from loadgen.parts import Lengths
 from loadgen.sim.acceptance import Domain
 from loadgen.sim.arrivals import Arrivals
 from loadgen.sim.settings import Settings
@@ -20,22 +22,9 @@ from policies.registry import PolicySpec
 ORACLE = "oracle"
 
 
-class Lengths(Settings):
-    """Log-normal token counts, clipped."""
+class SloClass(parts.SloClass):
+    """With what admission needs to know."""
 
-    mean_tokens: float = Field(gt=0)
-    cv: float = Field(default=0.6, ge=0)
-    min_tokens: int = Field(default=1, ge=1)
-    max_tokens: int = Field(default=1024, ge=1)
-
-
-class SloClass(Settings):
-    """Requests with the same objectives."""
-
-    name: str
-    share: float = Field(default=1.0, gt=0)
-    ttft_ms: float = Field(default=float("inf"), gt=0)
-    tpot_ms: float = Field(default=float("inf"), gt=0)
     priority: int = 0
     overload: Literal["queue", "shed"] = "shed"
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.parts import pick
 from loadgen.sim import acceptance, arrivals
 from loadgen.sim.rng import FloatArray, U64Array, child, generator, keys
-from loadgen.sim.scenario import Lengths, Scenario
+from loadgen.sim.scenario import Scenario
+from loadgen.traces import Replay, read
 
 IntArray = NDArray[np.int64]
 
@@ -39,13 +41,13 @@ def draw(scenario: Scenario) -> Workload:
     if n == 0:
         raise ValueError(f"arrivals: none within duration_s = {scenario.duration_s}; raise the rate or the duration")
     recorded = (None, None) if tokens is None else (tokens[:n, 0], tokens[:n, 1])
-    slo_class = _pick(scenario.seed, "class", [c.share for c in scenario.classes], n)
-    domain = _pick(scenario.seed, "domain", [d.share for d in scenario.domains], n)
+    slo_class = pick(generator(scenario.seed, "class"), [c.share for c in scenario.classes], n)
+    domain = pick(generator(scenario.seed, "domain"), [d.share for d in scenario.domains], n)
     stream = keys(child(scenario.seed, "request"), n)
     return Workload(
         arrival_s=at,
-        prompt_tokens=_lengths(scenario.prompt, scenario.seed, "prompt", recorded[0], n),
-        output_tokens=_lengths(scenario.output, scenario.seed, "output", recorded[1], n),
+        prompt_tokens=scenario.prompt.draw(generator(scenario.seed, "prompt"), recorded[0], n),
+        output_tokens=scenario.output.draw(generator(scenario.seed, "output"), recorded[1], n),
         slo_class=slo_class,
         domain=domain,
         ttft_slo_s=np.array([c.ttft_ms / 1e3 for c in scenario.classes])[slo_class],
@@ -57,25 +59,12 @@ def draw(scenario: Scenario) -> Workload:
 
 def _times(scenario: Scenario) -> tuple[FloatArray, FloatArray | None]:
     tokens = None
-    if isinstance(scenario.arrivals, arrivals.Replay):
-        at, tokens = arrivals.read(scenario.arrivals)
+    if isinstance(scenario.arrivals, Replay):
+        at, tokens = read(scenario.arrivals, generator(scenario.seed, "copies"))
         at = at[at < scenario.duration_s]
     else:
         at = arrivals.times(scenario.arrivals, scenario.duration_s, generator(scenario.seed, "arrivals"))
     return at[: scenario.requests], tokens
-
-
-def _lengths(spec: Lengths, seed: int, name: str, recorded: FloatArray | None, n: int) -> IntArray:
-    drawn = recorded
-    if drawn is None:
-        sigma2 = np.log1p(spec.cv**2)
-        drawn = generator(seed, name).lognormal(np.log(spec.mean_tokens) - sigma2 / 2, np.sqrt(sigma2), n)
-    return np.clip(np.rint(drawn), spec.min_tokens, spec.max_tokens).astype(np.int64)
-
-
-def _pick(seed: int, name: str, shares: list[float], n: int) -> IntArray:
-    p = np.array(shares) / sum(shares)
-    return generator(seed, name).choice(len(shares), size=n, p=p).astype(np.int64)
 
 
 def _locations(scenario: Scenario, domain: IntArray, at: FloatArray, stream: U64Array) -> FloatArray:

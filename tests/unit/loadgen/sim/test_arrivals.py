@@ -1,9 +1,7 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from loadgen.sim.arrivals import Day, Gamma, Poisson, Replay, Spike, Step, read, times
+from loadgen.sim.arrivals import Constant, Day, Gamma, Poisson, Ramp, Spike, Step, times
 from loadgen.sim.rng import generator
 
 
@@ -37,28 +35,8 @@ def test_times_are_sorted_within_the_duration_and_do_not_depend_on_it() -> None:
     assert short[-1] < 10
 
 
-def test_replays_of_both_formats(tmp_path: Path) -> None:
-    seconds, dated = tmp_path / "seconds.csv", tmp_path / "dated.csv"
-    seconds.write_text("Timestamp\n7.5\n5.0\n6.0\n")
-    dated.write_text(
-        "TIMESTAMP,ContextTokens,GeneratedTokens\n"
-        "2023-11-16 18:17:03.9799600,4808,10\n"
-        "2023-11-16 18:17:05.9799600,80,8\n"
-    )
-    at, tokens = read(Replay(path=seconds, speed=2))
-    assert at == pytest.approx([0, 0.5, 1.25])
-    assert tokens is None
-    at, tokens = read(Replay(path=dated))
-    assert at == pytest.approx([0, 2])
-    assert tokens is not None
-    assert tokens.tolist() == [[4808, 10], [80, 8]]
-
-
-def test_a_bad_trace_names_the_value(tmp_path: Path) -> None:
-    path = tmp_path / "bad.csv"
-    path.write_text("Timestamp\nsoon\n")
-    with pytest.raises(ValueError, match="'soon' is neither"):
-        read(Replay(path=path))
-    path.write_text("Timestamp\n")
-    with pytest.raises(ValueError, match="no rows"):
-        read(Replay(path=path))
+def test_regular_gaps_and_a_ramp() -> None:
+    assert np.allclose(np.diff(times(Constant(rps=8), 10, generator(0, "a"))), 1 / 8)
+    at = times(Ramp(rps=1, to_rps=99, over_s=100), 100, generator(0, "a"))
+    assert np.sum(at < 50) == pytest.approx(1275, rel=0.15)
+    assert np.sum(at >= 50) == pytest.approx(3725, rel=0.1)
