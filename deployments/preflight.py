@@ -31,7 +31,7 @@ def problems(engine: VllmEngine, prefix: str = "args.engine") -> list[Problem]:
     found = [p for field, name in named.items() if (p := _missing(f"{prefix}.{field}", name))]
     if found:
         return found
-    folders = {field: folder for field, name in named.items() if (folder := _folder(name))}
+    folders = {field: folder for field, name in named.items() if (folder := folder_of(name))}
     if len(folders) == 2:
         found += _vocabularies(folders["model"], folders["draft"], f"{prefix}.draft", str(engine.draft))
     return found + _memory(engine, list(folders.values()), prefix)
@@ -50,13 +50,13 @@ def _missing(field: str, name: str) -> Problem | None:
         ):
             if not any(folder.glob(pattern)):
                 return Problem(field=field, value=name, fix=f"the directory has no {what} ({pattern})")
-    elif os.environ.get("HF_HUB_OFFLINE") == "1" and _folder(name) is None:
+    elif os.environ.get("HF_HUB_OFFLINE") == "1" and folder_of(name) is None:
         fix = "not a directory and not in the local hub cache, and HF_HUB_OFFLINE=1; give a path or unset it"
         return Problem(field=field, value=name, fix=fix)
     return None
 
 
-def _folder(name: str) -> Path | None:
+def folder_of(name: str) -> Path | None:
     """Where the model's files are, if they are here."""
     local = Path(name).expanduser()
     if local.is_dir():
