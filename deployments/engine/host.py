@@ -68,7 +68,7 @@ class PolicyHost:
 
     def __init__(self, settings: EngineSettings, k_max: int, models: Models | None = None) -> None:
         self._settings = settings
-        self.models = models or default_models(k_max)
+        self.models = models or default_models(k_max, settings.cost)
         self._context = PolicyContext(k_max=k_max, models=self.models, seed=settings.seed)
         self._watchdog = Watchdog(settings.hard_limit_ms / 1e3)
         self.telemetry = Telemetry(k_max)

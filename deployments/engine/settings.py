@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from policies.estimators.cost import LinearCoefficients
 from policies.registry import PolicySpec
 
 KEY = "adaspec"
@@ -19,7 +20,11 @@ class EngineSettings(BaseModel):
     policy: PolicySpec = Field(default=PolicySpec(name="off"), description="the policy to start with")
     soft_limit_ms: float = Field(default=2.0, gt=0, description="one step's policy hooks; 3 overruns in 100: fallback")
     hard_limit_ms: float = Field(default=200.0, gt=0, description="a hook is interrupted after this long")
+    build_limit_ms: float = Field(
+        default=5000.0, gt=0, description="a policy's constructor, snapshot or restore is interrupted after this long"
+    )
     catch_up: bool = Field(default=True, description="False is a test's control: speculation resumes with cache holes")
+    cost: LinearCoefficients | None = Field(default=None, description="a profile's time model; null: learned online")
     seed: int = Field(default=0, ge=0)
 
     @classmethod

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from policies.estimators.calibrated import Calibrated
+from policies.estimators.cost import LinearCoefficients
 from policies.estimators.fitted import FittedCost
 from policies.estimators.hybrid import HybridCost
 from policies.models import Models
 
 
-def default_models(k_max: int) -> Models:
-    """Models for an engine that has no profile: they learn from feedback."""
-    return Models(cost=HybridCost(FittedCost()), acceptance=Calibrated(k_max))
+MEASURED = 4.0
+"""Observations a profile's proportions count for: shapes not seen yet keep them."""
+
+
+def default_models(k_max: int, profile: LinearCoefficients | None = None) -> Models:
+    """Models that learn from feedback, the cost from `profile` on where one was measured."""
+    cost = FittedCost() if profile is None else FittedCost(profile, trust=MEASURED)
+    return Models(cost=HybridCost(cost), acceptance=Calibrated(k_max))

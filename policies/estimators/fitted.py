@@ -29,15 +29,18 @@ class FittedCost:
     every `refit_every` steps; before the first step it answers as `LinearCost` would.
     """
 
-    def __init__(self, prior: LinearCoefficients | None = None, refit_every: int = 16) -> None:
+    def __init__(
+        self, prior: LinearCoefficients | None = None, refit_every: int = 16, *, trust: float = 0.02
+    ) -> None:
+        """`trust`: how many observations the proportions of the prior count for."""
         c = prior or HOPEFUL
         self._refit_every, self._steps = refit_every, 0
         fixed_s = c.target_delta_s + c.overhead_s
         target = np.array([fixed_s, c.target_alpha_s, c.request_s, c.target_gamma_s, *np.zeros(len(KNOTS) - 1)])
         spread = np.maximum(target, [1e-4, 1e-8, 1e-5, *np.full(len(KNOTS), 0.05 * fixed_s)])
-        self._target = Reservoir(target, spread)
+        self._target = Reservoir(target, spread, pull=trust)
         draft = np.array([c.draft_start_s, c.draft_delta_s, c.draft_alpha_s, c.draft_gamma_s, c.catch_up_s])
-        self._draft = Reservoir(draft, np.maximum(draft, [1e-4, 1e-4, 1e-9, 1e-6, 1e-6]))
+        self._draft = Reservoir(draft, np.maximum(draft, [1e-4, 1e-4, 1e-9, 1e-6, 1e-6]), pull=trust)
         self._unpack()
 
     def step_s(self, load: StepLoad, k: ArrayLike, verify_tokens: ArrayLike) -> FloatArray:
