@@ -23,6 +23,39 @@ class LoadOutlook(BaseModel):
     attainment: dict[str, float] = Field(default_factory=dict, description="SLO class -> share attained, 0..1")
 
 
+class WhatIf(BaseModel):
+    """What the estimators expect of every uniform K = 0, 1, ... at one load."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch: int
+    step_s: tuple[float, ...] = Field(description="step time, by K")
+    tokens: tuple[float, ...] = Field(description="tokens a request gains in a step, by K")
+
+
+class TracedRequest(BaseModel):
+    """A finished request whose client asked for a trace: the engine's part of it. Times are the wall clock, seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request_id: str
+    traceparent: str = Field(description="W3C trace context of the span this belongs under")
+    policy: str
+    scheduled_at_s: float = Field(description="first prompt token scheduled")
+    first_token_at_s: float
+    finished_at_s: float
+    context_tokens: int = 0
+    output_tokens: int = 0
+    drafted_tokens: int = 0
+    verified_tokens: int = 0
+    accepted_tokens: int = 0
+    early_stops: int = 0
+    catch_up_tokens: int = 0
+    k_steps: dict[int, int] = Field(default_factory=dict, description="steps by K of this request")
+    reasons: dict[str, int] = Field(default_factory=dict, description="decisions by reason")
+    changes: tuple[tuple[float, int, str], ...] = Field(default=(), description="when, to which K, and why; bounded")
+
+
 class ReplicaReport(BaseModel):
     """An engine's counters since start (monotone) and gauges as of its last step."""
 
@@ -30,6 +63,9 @@ class ReplicaReport(BaseModel):
 
     at_s: float
     steps: int = 0
+    decode_steps: int = Field(default=0, description="steps whose period is in step_s")
+    request_steps: int = Field(default=0, description="decode requests summed over those steps")
+    prefill_tokens: int = Field(default=0, description="prompt tokens computed in those steps")
     batch: int = 0
     waiting: int | None = None
     waiting_prefill_tokens: int | None = None
@@ -57,3 +93,5 @@ class ReplicaReport(BaseModel):
     policy: str = ""
     policy_state: dict[str, Any] = Field(default_factory=dict)
     last_rejection: str | None = None
+    what_if: WhatIf | None = None
+    traced: tuple[TracedRequest, ...] = Field(default=(), description="finished since the last report")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from deployments.engine import lossless
+from deployments.engine.request_trace import TraceBook
 from deployments.engine.settings import EngineSettings
 from deployments.engine.telemetry import Telemetry
 from deployments.engine.watchdog import Watchdog
@@ -27,10 +28,11 @@ from policies.api import (
     StepView,
 )
 from policies.estimators import default_models
-from policies.exchange import LoadOutlook
+from policies.exchange import LoadOutlook, WhatIf
 from policies.guard import Guard, Limits
 from policies.models import Models, StepLoad
 from policies.registry import PolicySpec, build
+from policies.whatif import what_if
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Drafting:
     plan: StepPlan
     predicted_s: float | None = None
     k: int = 0
+    stopped_early: bool = False
     most: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [B] lengths the plan allows
     lengths: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [B] lengths to verify
     features: Mapping[Feature, FloatArray] = field(default_factory=dict)  # [B, K]
@@ -72,6 +75,8 @@ class PolicyHost:
         self._context = PolicyContext(k_max=k_max, models=self.models, seed=settings.seed)
         self._watchdog = Watchdog(settings.hard_limit_ms / 1e3)
         self.telemetry = Telemetry(k_max)
+        self.traces = TraceBook()
+        self._view: StepView | None = None
         self.outlook: LoadOutlook | None = None
         self._outlook_at_s = 0.0
         self._rejection: str | None = None
@@ -90,6 +95,8 @@ class PolicyHost:
         if k and not self._guard.before_draft(0):
             k = 0
         self.telemetry.planned(view, plan)
+        self.traces.planned(view)
+        self._view = view
         return Drafting(view, replace(plan, k=k) if k != plan.k else plan, most=np.minimum(most, k), k=k)
 
     def needs(self, drafting: Drafting) -> frozenset[Feature]:
@@ -109,13 +116,13 @@ class PolicyHost:
         self, drafting: Drafting, k: int, features: Mapping[Feature, FloatArray], *, sampled: bool, draft_s: float
     ) -> IntArray:
         """Verify lengths [B] for `k` drafted slots; `sampled`: the drafts were drawn, not argmax."""
-        planned = drafting.k
+        drafting.stopped_early = k < drafting.k
         drafting.k, drafting.features, drafting.draft_s = k, features, draft_s
         drafting.most = np.minimum(drafting.most, k)
         drafting.lengths = drafting.most
         if k:
             drafting.lengths = self._lengths(drafting, sampled=sampled)
-        self.telemetry.drafted(k, int(drafting.most.sum()), draft_s, stopped_early=k < planned)
+        self.telemetry.drafted(k, int(drafting.most.sum()), draft_s, stopped_early=drafting.stopped_early)
         drafting.predicted_s = self._guard.attempt(lambda: self._predict(drafting))
         self._guard.spent(self._watchdog.take_step_s())
         return drafting.lengths
@@ -144,6 +151,8 @@ class PolicyHost:
         self._watchdog.take_step_s()  # learning is the engine's time, not the policy's: it must not trip its limit
         self._guard.feedback(answer)
         self.telemetry.verified(answer, drafting.predicted_s)
+        lag = drafting.view.draft_lag_tokens[rows]
+        self.traces.verified(answer, lag, drafting.plan.reason, stopped_early=drafting.stopped_early)
 
     # ---- between steps ------------------------------------------------------------------------------------
 
@@ -175,6 +184,8 @@ class PolicyHost:
             policy=self.spec.name,
             policy_state=self._explain(),
             last_rejection=self._rejection,
+            what_if=self._what_if(),
+            traced=self.traces.take(),
         )
         return report.model_dump(mode="json", fallback=_plain)
 
@@ -232,6 +243,15 @@ class PolicyHost:
     def _predict(self, drafting: Drafting) -> float | None:
         predicted = float(self.models.cost.step_s(StepLoad.of(drafting.view), drafting.k, drafting.lengths.sum()))
         return predicted if np.isfinite(predicted) else None
+
+    def _what_if(self) -> WhatIf | None:
+        """At the last step's load. A model that cannot say is a fault like any other of its hooks."""
+        view = self._view
+        if view is None or not view.batch:
+            return None
+        found = self._guard.attempt(lambda: what_if(self.models, view))
+        self._watchdog.take_step_s()
+        return found
 
     def _explain(self) -> dict[str, Any]:
         state = self._guard.explain()

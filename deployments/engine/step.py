@@ -49,6 +49,10 @@ class StepBook:
         self._began_s = time.perf_counter()
         self._scheduler_output, self._queue = scheduler_output, queue
         self._requests.forget(scheduler_output.finished_req_ids)
+        self._host.traces.finished(scheduler_output.finished_req_ids, self._host.spec.name)
+        for new in scheduler_output.scheduled_new_reqs:
+            if new.sampling_params is not None:  # None: a pooling request
+                self._host.traces.scheduled(new.req_id, new.sampling_params.extra_args)
 
     def verified(self, sampled_token_ids: torch.Tensor) -> None:
         """Read what the verify left and give feedback. `sampled_token_ids` [rows, 1 + drafts], -1: rejected."""

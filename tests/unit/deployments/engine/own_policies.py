@@ -126,3 +126,7 @@ class Unbuildable(BasePolicy[Params]):
 
 def two(view: StepView) -> int:
     return 2
+
+
+def zigzag(view: StepView) -> int:
+    return 1 + (view.step + 1) % 2

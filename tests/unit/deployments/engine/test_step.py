@@ -38,6 +38,7 @@ class Engine:
             self.runner.requests.setdefault(request_id, state)
         output = SimpleNamespace(
             finished_req_ids=set(finished),
+            scheduled_new_reqs=[],
             num_scheduled_tokens={r[0]: r[2] for r in rows},
             scheduled_spec_decode_tokens={r[0]: [7] * r[3] for r in rows if r[3]},
         )
