@@ -45,6 +45,8 @@ class VllmEngine(Speculation):
     enforce_eager: bool = Field(default=True, description="false compiles: more start-up time, less per step")
     chat_template: str | None = Field(default=None, description="path, or null for the tokenizer's own")
     seed: int = Field(default=0, ge=0)
+    profile: str | None = Field(default=None, description="file of `make profile`; null: learned from calibrate_s on")
+    calibrate_s: float = Field(default=3, ge=0, le=60, description="seconds of trial steps at start without a profile")
     env: dict[str, str] = Field(default_factory=dict, description="environment of the engine's processes")
     vllm_args: dict[str, Any] = Field(default_factory=dict, description="any further vLLM engine argument")
 

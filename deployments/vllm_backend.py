@@ -21,6 +21,9 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from deployments.backend import EngineFailed, PolicyRefused
 from deployments.preflight import require_loadable
+from deployments.profile.builtin import calibrate
+from deployments.profile.identity import key_of
+from deployments.profile.profile import Profile, ProfileRefused, load
 from deployments.settings import VllmEngine
 from policies.exchange import LoadOutlook, ReplicaReport
 from policies.registry import PolicySpec
@@ -37,16 +40,23 @@ class VllmBackend:
         self.engine = engine
         self.app: ASGIApp
         self._llm: AsyncLLM
+        self._profile_refused = False
 
     async def start(self) -> None:
         """Loads the models; half a minute or more. Raises ValueError before that for what can be seen to be wrong."""
         require_loadable(self.engine)
         os.environ.update(environment(self.engine))  # inherited by the engine's processes
         args = arguments(self.engine)
+        profile = self._profile()
+        if profile is not None:
+            args.additional_config["adaspec"]["cost"] = profile.coefficients.model_dump()
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(args))
         tasks = await self._llm.get_supported_tasks()
         app = build_app(args, tasks, self._llm.model_config)
         await init_app_state(self._llm, app.state, args, tasks)
+        if self.engine.draft is not None and profile is None:
+            shapes = await calibrate(self._llm, self._rpc, self.engine)
+            logger.info("no profile: calibrated on %d shapes", shapes)
         self.app = app
 
     async def set_policy(self, spec: PolicySpec) -> dict[str, Any]:
@@ -65,7 +75,10 @@ class VllmBackend:
         if self.engine.draft is None:
             await self.check_health()
             return ReplicaReport(at_s=time.time(), policy="off")
-        return ReplicaReport.model_validate(await self._rpc("exchange", outlook and outlook.model_dump()))
+        answer = await self._rpc("exchange", outlook and outlook.model_dump())
+        if self._profile_refused:
+            answer["fallbacks"]["profile_refused"] = 1
+        return ReplicaReport.model_validate(answer)
 
     async def check_health(self) -> None:
         """Raises EngineFailed once vLLM has given its engine up."""
@@ -77,6 +90,17 @@ class VllmBackend:
     async def stop(self) -> None:
         """Ends the engine's processes."""
         self._llm.shutdown()
+
+    def _profile(self) -> Profile | None:
+        """The configured profile if it was made for this engine; else one error, counted, and built-in calibration."""
+        if self.engine.profile is None or self.engine.draft is None:
+            return None
+        try:
+            return load(Path(self.engine.profile), key_of(self.engine))
+        except ProfileRefused as error:
+            logger.error("%s; until then the built-in calibration serves", error)  # noqa: TRY400 - the message is whole
+            self._profile_refused = True
+            return None
 
     async def _rpc(self, method: str, *args: Any) -> dict[str, Any]:
         """What the first worker answers; every worker takes the same decision."""

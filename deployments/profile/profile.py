@@ -1,4 +1,4 @@
-"""A profile on disk: what it was measured on, what was found, and a checksum. A replica takes it whole or not at all."""
+"""A profile on disk: what it was measured on, what was found, a checksum. A replica takes it whole or not at all."""
 
 from __future__ import annotations
 

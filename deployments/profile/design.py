@@ -1,0 +1,105 @@
+"""Which shapes are measured, and which again: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from deployments.profile.shapes import Shape
+
+SHORT_TOKENS = 96
+PROMPT_TOKENS = 64  # of a prompt that joins while others decode
+BLOCK_STEPS = 4  # a length is held so long: the first of them also pays for the switch
+LEAST_STEPS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the engine can hold."""
+
+    k_max: int
+    max_batch: int
+    max_model_len: int  # tokens
+    kv_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Requests decoded together for some steps, K going through `lengths`."""
+
+    batch: int
+    context_tokens: int  # of each request's prompt
+    lengths: tuple[int, ...]
+    steps: int
+    join_every: int = 0  # steps between prompts that join; 0: none
+    temperature: float = 0.0
+
+    @property
+    def held_out(self) -> bool:
+        return held_out(self.batch)
+
+
+def held_out(batch: int) -> bool:
+    """Shapes of these batches are never fitted: they test whether the model holds between the sizes it saw."""
+    return batch & (batch - 1) != 0
+
+
+def batches(most: int) -> list[int]:
+    """1, 2, 3, 4, 6, 8, 12, ... up to `most`."""
+    sizes = {2**i for i in range(most.bit_length())} | {3 * 2**i for i in range(most.bit_length())}
+    return sorted(size for size in sizes | {most} if size <= most)
+
+
+def first_runs(limits: Limits, seed: int) -> list[Run]:
+    """Every batch at a short context; a few also at a long one, with prompts joining, and sampled. Shuffled."""
+    rng = np.random.default_rng(seed)
+    sizes = batches(limits.max_batch)
+    some = sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
+    runs = [_run(limits, rng, size) for size in sizes]
+    runs += [_run(limits, rng, size, context_tokens=long) for size in some if (long := long_context(limits, size))]
+    runs += [_run(limits, rng, size, join_every=3) for size in (2, 6, *some[1:]) if size < limits.max_batch]
+    runs += [_run(limits, rng, some[1], temperature=1.0)]
+    order = rng.permutation(len(runs))  # no trend of the machine may look like a trend of the shape
+    return [runs[i] for i in order]
+
+
+def long_context(limits: Limits, batch: int) -> int:
+    """Tokens a prompt may have at most, leaving room to decode; 0 where that is no more than a short one."""
+    room = LEAST_STEPS * (limits.k_max + 1)
+    most = min(limits.max_model_len, int(0.9 * limits.kv_tokens / batch)) - room
+    most = min(most, 8192 // batch + SHORT_TOKENS)  # a long prompt is dear to compute and says no more
+    return most if most >= 2 * SHORT_TOKENS else 0
+
+
+def more_runs(limits: Limits, shapes: list[Shape], seed: int) -> Iterator[Run]:
+    """Without end: the batch whose times are least certain, relative to what they are. `shapes` may grow meanwhile."""
+    rng = np.random.default_rng(seed)
+    while True:
+        yield _run(limits, rng, least_certain(shapes))
+
+
+def least_certain(shapes: list[Shape]) -> int:
+    """The batch with the largest relative standard error of a median, averaged over its lengths."""
+    errors: dict[int, list[float]] = {}
+    for shape in shapes:
+        if not shape.prefill_tokens:
+            errors.setdefault(shape.batch, []).append(shape.relative_error)
+    return max(errors, key=lambda batch: float(np.mean(errors[batch])))
+
+
+def _run(
+    limits: Limits,
+    rng: np.random.Generator,
+    batch: int,
+    *,
+    context_tokens: int = SHORT_TOKENS,
+    join_every: int = 0,
+    temperature: float = 0.0,
+) -> Run:
+    ks = sorted({0, 1, 2, 3, limits.k_max} & set(range(limits.k_max + 1)))
+    blocks = [int(k) for k in rng.permutation(ks)]
+    lengths = tuple(k for k in blocks for _ in range(BLOCK_STEPS))
+    steps = max(LEAST_STEPS, 2 * len(lengths))
+    return Run(batch, context_tokens, lengths, steps, join_every, temperature)

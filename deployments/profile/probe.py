@@ -1,0 +1,71 @@
+"""The policy an engine runs while it is measured: given lengths, everything that came of them kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from policies.api import Feature, FloatArray, PolicyContext, StepFeedback, StepPlan, StepView
+from policies.base import BasePolicy, Params, most_k
+from policies.estimators.calibration import risk_set
+
+PROBE = f"{__name__}:Probe"
+COLUMNS = (
+    "batch",
+    "k",
+    "verified_tokens",
+    "accepted_tokens",
+    "context_tokens",
+    "prefill_tokens",
+    "catch_up_tokens",
+    "draft_s",
+    "verify_s",
+    "step_s",
+)
+"""Of a row of `steps`: one engine step under the policy."""
+
+
+class ProbeParams(Params):
+    """The lengths to run through."""
+
+    lengths: tuple[int, ...] = Field(min_length=1, description="K of successive steps, over and over")
+
+
+class Probe(BasePolicy[ProbeParams]):
+    """Records every step and every draft token that was put to the test; `explain` gives them out.
+
+    It sees the draft's confidence (`top1`), so a step costs what it costs under the policies that use it.
+    """
+
+    name = "profile_probe"
+    needs: frozenset[Feature] = frozenset({"top1"})
+    Params = ProbeParams
+
+    def __init__(self, params: ProbeParams, context: PolicyContext) -> None:
+        super().__init__(params, context)
+        self._at = 0
+        self._slots = np.arange(context.k_max)
+        self._steps: list[tuple[float, ...]] = []
+        self._tried: list[tuple[str, int, float, bool]] = []
+
+    def plan(self, view: StepView) -> StepPlan:
+        k = self.params.lengths[self._at % len(self.params.lengths)]
+        self._at += 1
+        return StepPlan(k=most_k(view, k), reason="profile")
+
+    def feedback(self, seen: StepFeedback) -> None:
+        verified, accepted = int(seen.verified.sum()), int(seen.accepted.sum())
+        shape = (seen.batch, seen.k, verified, accepted, seen.context_tokens, seen.prefill_tokens, seen.catch_up_tokens)
+        self._steps.append((*shape, seen.draft_s, seen.verify_s, seen.step_s))
+        if seen.k:
+            self._keep_slots(seen, seen.features["top1"])
+
+    def explain(self) -> dict[str, Any]:
+        return {"steps": self._steps, "tried": self._tried}
+
+    def _keep_slots(self, seen: StepFeedback, top1: FloatArray) -> None:
+        tried, accepted = risk_set(seen, self._slots[: seen.k])
+        for row, slot in np.argwhere(tried).tolist():
+            self._tried.append((seen.request_ids[row], slot, float(top1[row, slot]), bool(accepted[row, slot])))

@@ -1,0 +1,73 @@
+"""Steps of one shape, and what such a step takes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from deployments.profile.probe import COLUMNS
+from policies.api import FloatArray
+
+LEAST_STEPS = 3  # fewer say little of a median
+MAD_TO_DEVIATION = 1.4826
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Means of what the steps did, medians of what they took."""
+
+    batch: int
+    k: int
+    steps: int
+    verified_tokens: float
+    context_tokens: float
+    prefill_tokens: float
+    catch_up_tokens: float
+    draft_s: float
+    verify_s: float
+    step_s: float
+    relative_error: float  # standard error of the median step time / the median
+
+    @property
+    def pass_tokens(self) -> float:
+        """Tokens in the target's pass."""
+        return self.batch + self.verified_tokens + self.prefill_tokens
+
+
+def shapes_of(rows: Iterable[Iterable[float]]) -> list[Shape]:
+    """Steps as `probe.COLUMNS` grouped by batch, K, and octaves of context, prompt and catch-up tokens."""
+    table = np.array([list(row) for row in rows], np.float64).reshape(-1, len(COLUMNS))
+    groups: dict[tuple[int, ...], list[FloatArray]] = defaultdict(list)
+    for row in table:
+        groups[_key(dict(zip(COLUMNS, row.tolist(), strict=True)))].append(row)
+    return [_shape(np.array(found)) for _, found in sorted(groups.items()) if len(found) >= LEAST_STEPS]
+
+
+def _key(row: dict[str, float]) -> tuple[int, ...]:
+    octaves = (_octave(row[name]) for name in ("context_tokens", "prefill_tokens", "catch_up_tokens"))
+    return int(row["batch"]), int(row["k"]), *octaves, _octave(row["verified_tokens"])
+
+
+def _octave(count: float) -> int:
+    return int(count).bit_length()
+
+
+def _shape(rows: FloatArray) -> Shape:
+    column = dict(zip(COLUMNS, rows.T, strict=True))
+    mean = {name: float(values.mean()) for name, values in column.items()}
+    median = {name: float(np.median(column[name])) for name in ("draft_s", "verify_s", "step_s")}
+    spread = MAD_TO_DEVIATION * float(np.median(np.abs(column["step_s"] - median["step_s"])))
+    return Shape(
+        batch=int(mean["batch"]),
+        k=int(mean["k"]),
+        steps=len(rows),
+        verified_tokens=mean["verified_tokens"],
+        context_tokens=mean["context_tokens"],
+        prefill_tokens=mean["prefill_tokens"],
+        catch_up_tokens=mean["catch_up_tokens"],
+        **median,
+        relative_error=1.25 * spread / median["step_s"] / len(rows) ** 0.5,
+    )
