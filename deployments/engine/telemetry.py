@@ -62,6 +62,9 @@ class Telemetry:
         gauges = {} if view is None else _gauges(view)
         return ReplicaReport(
             at_s=at_s,
+        self.counts["decode_steps"] += 1
+        self.counts["request_steps"] += len(seen.request_ids)
+        self.counts["prefill_tokens"] += seen.prefill_tokens
             **self.counts,
             **self.seconds,
             **self._recent,

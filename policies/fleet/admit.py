@@ -36,17 +36,20 @@ class Admission:
 
 
 def admit(fleet: FleetView, request: RequestView, queued: int, settings: AdmitSettings) -> Admission:
-    """Predict on arrival. `queued` requests with an earlier deadline are already held at the door.
+    """Predict on arrival. `queued` requests that go first are already held at the door.
 
-    An objective that even an idle replica would miss is no reason to refuse: such a request is served best effort.
+    An objective that even an idle replica would miss is no reason to refuse: such a request is served best effort. A
+    class that sheds waits too where it would still make its TTFT.
     """
     if fleet.replicas == 0:
-        return _hold(request, queued, "no_replica", settings.min_retry_s, settings)
+        return _hold(request, queued, "no_replica", settings.min_retry_s, math.inf, settings)
     chosen = route(fleet, request, settings.routing)
     limit = _limit(fleet, request, chosen, settings)
     if limit in {"fits", "infeasible"}:
         return Admission("serve", limit, chosen)
-    return _hold(request, queued, limit, _drain_s(fleet, request, chosen), settings)
+    first_s = queued * float(fleet.residence_s.mean() / max(fleet.seats.sum(), 1.0))
+    wait_s = first_s + _drain_s(fleet, request, chosen)
+    return _hold(request, queued, limit, wait_s, float(chosen.prediction.idle_ttft_s[chosen.index]), settings)
 
 
 def deadline_s(arrived_s: float, request: RequestView) -> tuple[int, float]:
@@ -62,17 +65,20 @@ def _limit(fleet: FleetView, request: RequestView, chosen: Route, settings: Admi
         return "seats"
     share = 1 - settings.min_slack
     if p.ttft_s[i] > share * request.ttft_slo_s:
-        return "ttft" if fleet.ahead[i] >= 1 else "infeasible"
+        return "ttft" if p.idle_ttft_s[i] <= share * request.ttft_slo_s else "infeasible"
     if p.tpot_s[i] > share * request.tpot_slo_s:
         return "tpot" if p.idle_tpot_s[i] <= share * request.tpot_slo_s else "infeasible"
     return "fits"
 
 
-def _hold(request: RequestView, queued: int, reason: str, drain_s: float, settings: AdmitSettings) -> Admission:
-    if request.overload == "queue" and queued < settings.queue_limit:
+def _hold(
+    request: RequestView, queued: int, reason: str, wait_s: float, idle_ttft_s: float, settings: AdmitSettings
+) -> Admission:
+    in_time = math.isfinite(request.ttft_slo_s) and wait_s + idle_ttft_s <= request.ttft_slo_s
+    if queued < settings.queue_limit and (request.overload == "queue" or in_time):
         return Admission("queue", reason)
-    wait_s = min(max(math.ceil(drain_s), settings.min_retry_s), settings.max_retry_s)
-    return Admission("shed", reason, retry_after_s=wait_s)
+    retry_s = min(max(math.ceil(wait_s), settings.min_retry_s), settings.max_retry_s)
+    return Admission("shed", reason, retry_after_s=retry_s)
 
 
 def _drain_s(fleet: FleetView, request: RequestView, chosen: Route) -> float:

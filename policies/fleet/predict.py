@@ -15,7 +15,8 @@ class Prediction:
 
     ttft_s: FloatArray  # [R]
     tpot_s: FloatArray  # [R]
-    idle_tpot_s: FloatArray  # [R] the TPOT of a request alone there: no admission rule can do better
+    idle_ttft_s: FloatArray  # [R] both for a request alone there: no admission rule can do better
+    idle_tpot_s: FloatArray
     slack: FloatArray  # [R] share of the tighter objective left over; 1: no objective; below 0: missed
 
 
@@ -25,11 +26,12 @@ def predict(fleet: FleetView, request: RequestView) -> Prediction:
     step_s = fleet.step_s + fleet.step_per_request_s * (joined - fleet.batch)
     idle_s = np.maximum(fleet.step_s - fleet.step_per_request_s * np.maximum(fleet.batch - 1, 0), 0)
     prompt = request.prompt_tokens if request.prefix_tokens is None else request.prompt_tokens - request.prefix_tokens
-    prefill_s = (fleet.backlog_tokens + fleet.sent_tokens + prompt) / fleet.prefill_tokens_per_s
-    seat_s = np.maximum(joined - fleet.seats, 0) * fleet.residence_s / fleet.seats
+    alone_s = prompt / fleet.prefill_tokens_per_s
+    prefill_s = alone_s + (fleet.backlog_tokens + fleet.sent_tokens) / fleet.prefill_tokens_per_s
+    seat_s = np.maximum(joined - fleet.seats, 0) * fleet.residence_s / np.maximum(fleet.seats, 1)
     ttft_s, tpot_s = prefill_s + seat_s + step_s, step_s / fleet.tokens_per_step
     slack = np.minimum(_left(ttft_s, request.ttft_slo_s), _left(tpot_s, request.tpot_slo_s))
-    return Prediction(ttft_s, tpot_s, idle_s / fleet.tokens_per_step, slack)
+    return Prediction(ttft_s, tpot_s, alone_s + idle_s, idle_s / fleet.tokens_per_step, slack)
 
 
 def _left(predicted_s: FloatArray, slo_s: float) -> FloatArray:

@@ -15,6 +15,7 @@ class RouteSettings(FleetSettings):
     """What counts as equal, and as too old."""
 
     tie_slack: float = Field(default=0.05, ge=0, le=1, description="slack this close to the best counts as equal")
+    prefix_detour: float = Field(default=4.0, ge=0, description="requests more ahead a cached prefix is worth")
     stale_after_s: float = Field(default=2.0, gt=0, description="an older report is trusted only if all are as old")
 
 
@@ -31,7 +32,7 @@ class Route:
 
 
 def route(fleet: FleetView, request: RequestView, settings: RouteSettings) -> Route:
-    """The most slack; among equals the longest cached prefix, then the fewest requests ahead.
+    """The most slack; among equals the longest cached prefix, unless it means a crowd, then the fewest requests ahead.
 
     Raises:
         ValueError: the fleet is empty.
@@ -42,6 +43,7 @@ def route(fleet: FleetView, request: RequestView, settings: RouteSettings) -> Ro
     slack = _trusted(prediction.slack, fleet.age_s, settings.stale_after_s)
     tied = slack >= slack.max() - settings.tie_slack
     if request.prefix_tokens is not None:
+        tied &= fleet.ahead <= fleet.ahead[tied].min() + settings.prefix_detour
         cached = np.where(tied, request.prefix_tokens, -1)
         tied = cached == cached.max()
     return Route(int(np.argmin(np.where(tied, fleet.ahead, np.inf))), prediction)

@@ -21,6 +21,14 @@ def test_a_full_batch_sheds_a_strict_class_and_queues_a_patient_one() -> None:
     assert admit(view, patient, 2, SETTINGS).action == "shed"
 
 
+def test_a_class_that_sheds_waits_where_it_would_still_make_its_ttft() -> None:
+    view = fleet(batch=32, residence_s=3.2)  # a seat frees every 100 ms
+    soon, late = RequestView(10, 0.5), RequestView(10, 0.1)
+    assert admit(view, soon, 0, AdmitSettings(seats_factor=1)).action == "queue"
+    assert admit(view, late, 0, AdmitSettings(seats_factor=1)).action == "shed"
+    assert admit(view, soon, 9, AdmitSettings(seats_factor=1)).action == "shed"  # behind nine others
+
+
 def test_an_objective_an_idle_replica_would_miss_does_not_shut_a_request_out() -> None:
     assert admit(fleet(), RequestView(10, 1.0, 0.001), 0, SETTINGS).reason == "infeasible"
     assert admit(fleet(), RequestView(5000, 1.0, 1.0), 0, SETTINGS).reason == "infeasible"

@@ -35,6 +35,12 @@ def test_a_strict_class_goes_where_its_objective_holds_and_prefixes_break_ties_o
     assert route(busy, RequestView(100, 1.0, 0.03, prefix_tokens=cached), RouteSettings(tie_slack=0.2)).index == 0
 
 
+def test_a_cached_prefix_is_not_worth_a_crowd() -> None:
+    cached = RequestView(100, prefix_tokens=np.array([0.0, 64.0]))
+    assert route(fleet(2, batch=(0, 4)), cached, SETTINGS).index == 1
+    assert route(fleet(2, batch=(0, 5)), cached, SETTINGS).index == 0
+
+
 def test_without_objectives_the_emptiest_is_taken() -> None:
     assert route(fleet(3, batch=(5, 2, 9)), RequestView(100), SETTINGS).index == 1
 

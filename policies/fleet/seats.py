@@ -1,0 +1,18 @@
+"""Seats kept free for a class: nobody else sits there, and whoever they are for fills them first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from policies.fleet.views import FloatArray
+
+
+def open_seats(seats: FloatArray, reserved: FloatArray, running: FloatArray, of: int) -> FloatArray:
+    """[R] seats class `of` may fill counting from none: all but what the other classes' reservations still need.
+
+    `seats` [R], `reserved` [C] per replica, `running` [R, C] requests there now.
+    """
+    still = np.maximum(reserved - running, 0.0)
+    still[:, of] = 0.0
+    open_now: FloatArray = np.maximum(seats - still.sum(axis=1), 0.0)
+    return open_now

@@ -1,0 +1,50 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.fleet.ledger import Ledger, Sent
+
+
+def test_what_a_report_holds_is_not_counted_again() -> None:
+    ledger = Ledger()
+    early, later = Sent("r", "a", 1, 100), Sent("r", "b", 2, 50)
+    ledger.sent(early, at_s=1.0)
+    ledger.sent(later, at_s=2.0)
+    assert ledger.unreported("r", reported=0) == (3, 150)
+    ledger.reported("r", at_s=1.5)
+    assert ledger.unreported("r", reported=1) == (2, 50)
+    ledger.done(early, at_s=2.5)
+    assert ledger.unreported("r", reported=1) == (1, 50)
+    assert (ledger.running("r", "a"), ledger.running("r", "b")) == (0, 2)
+
+
+def test_a_request_on_its_way_when_the_report_was_made_still_counts() -> None:
+    ledger = Ledger()
+    ledger.sent(Sent("r", "a", 1, 10), at_s=1.0)
+    ledger.reported("r", at_s=1.001)
+    assert ledger.unreported("r", reported=0)[0] == 1
+
+
+def test_a_forgotten_replica_has_nothing_and_its_answers_change_nothing() -> None:
+    ledger = Ledger()
+    sent = Sent("r", "a", 1, 10)
+    ledger.sent(sent, at_s=1.0)
+    ledger.forget("r")
+    ledger.done(sent, at_s=2.0)
+    assert ledger.unreported("r", reported=0) == (0, 0)
+    assert ledger.running("r", "a") == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.booleans())))
+def test_in_flight_is_what_was_sent_less_what_came_back(steps: list[tuple[int, bool, bool]]) -> None:
+    ledger, out = Ledger(), 0
+    for at_s, (seats, back, reported) in enumerate(steps):
+        sent = Sent("r", "a", seats, 1)
+        ledger.sent(sent, at_s)
+        out += seats
+        if back:
+            ledger.done(sent, at_s)
+            out -= seats
+        if reported:
+            ledger.reported("r", at_s)
+        assert ledger.running("r", "a") == out
+        assert ledger.unreported("r", reported=0)[0] >= out
