@@ -66,6 +66,9 @@ class ReplicaReport(BaseModel):
     decode_steps: int = Field(default=0, description="steps whose period is in step_s")
     request_steps: int = Field(default=0, description="decode requests summed over those steps")
     prefill_tokens: int = Field(default=0, description="prompt tokens computed in those steps")
+    prompt_chunks: int = Field(default=0, description="parts of a prompt computed that were not its last")
+    prefix_hit_tokens: int = Field(default=0, description="prompt tokens found in the prefix cache")
+    preemptions: int = Field(default=0, description="requests set back to the queue for want of KV blocks")
     batch: int = 0
     waiting: int | None = None
     waiting_prefill_tokens: int | None = None

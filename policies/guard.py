@@ -6,11 +6,12 @@ Pure: the engine's watchdog interrupts loops (by raising `Interrupted` inside a 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 
 from policies.api import (
     Cut,
@@ -23,6 +24,7 @@ from policies.api import (
     StepView,
     VerifyPlan,
 )
+from policies.base import BasePolicy
 
 T = TypeVar("T")
 
@@ -46,6 +48,11 @@ class Limits:
     cooldown_most_steps: int = 65536
 
 
+def stops_process(error: BaseException) -> bool:
+    """What no hook may swallow: the user's Ctrl-C."""
+    return isinstance(error, KeyboardInterrupt)
+
+
 class Runner(Protocol):
     """Runs a hook: the engine's watchdog, or a plain call."""
 
@@ -61,11 +68,19 @@ class Guard:
     """Wraps a policy. After a fault the answer is K = 0 for a cool-down that doubles each time; then it is tried again.
 
     `faults` counts by kind: `raised:<type>`, `impossible`, `interrupted`, `overrun`, `clamped` (no fallback).
+    `passes` tells the exceptions that are not the policy's own: they are left to the engine.
     """
 
-    def __init__(self, policy: Policy, limits: Limits | None = None, run: Runner = call) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        limits: Limits | None = None,
+        run: Runner = call,
+        passes: Callable[[BaseException], bool] = stops_process,
+    ) -> None:
         self.policy = policy
-        self._run = run
+        self._run, self._passes = run, passes
+        self._learns = getattr(type(policy), "feedback", None) is not BasePolicy.feedback
         self.limits = limits or Limits()
         self.faults: Counter[str] = Counter()
         self.last_fault: str | None = None
@@ -103,7 +118,7 @@ class Guard:
         return np.zeros(bundle.view.batch, np.int64) if plan is None else plan
 
     def feedback(self, seen: StepFeedback) -> None:
-        if self.active:
+        if self._learns and self.active:
             self.attempt(lambda: self.policy.feedback(seen))
 
     def spent(self, seconds: float) -> None:
@@ -117,8 +132,12 @@ class Guard:
             self._fall_back("overrun", f"{seconds * 1e3:.1f} ms in one step's hooks")
 
     def explain(self) -> dict[str, Any]:
-        state = self.attempt(self.policy.explain) or {}
+        state = self.attempt(lambda: plain_json(self.policy.explain())) or {}
         return {**state, "fallback": not self.active, "faults": dict(self.faults), "last_fault": self.last_fault}
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """The policy's learned state; None after a fault."""
+        return self.attempt(lambda: dict(self.policy.snapshot()))
 
     def attempt(self, hook: Callable[[], T]) -> T | None:
         """The hook's answer, or None after a fault. Also for the shared models: they learn in the same step loop."""
@@ -128,7 +147,9 @@ class Guard:
             self._fall_back("interrupted", "a hook ran into the hard time limit")
         except Impossible as error:
             self._fall_back("impossible", str(error))
-        except Exception as error:  # noqa: BLE001 - the boundary: a policy is somebody else's code
+        except BaseException as error:  # the boundary: a policy is somebody else's code, sys.exit() too
+            if self._passes(error):
+                raise
             self._fall_back(f"raised:{type(error).__name__}", str(error))
         return None
 
@@ -142,6 +163,8 @@ class Guard:
 def valid_plan(plan: StepPlan, view: StepView) -> StepPlan:
     """The plan with integer lengths. Raises Impossible for a length that is no whole number >= 0, or a bad cut."""
     k = _whole(plan.k, "k")
+    if not isinstance(plan.reason, str):
+        raise Impossible(f"reason = {plan.reason!r} is not a string")
     if plan.cut is not None:
         _check_cut(plan.cut)
     if plan.k_by_request is None:
@@ -154,6 +177,17 @@ def valid_lengths(plan: VerifyPlan, bundle: DraftBundle) -> IntArray:
     if plan.lengths is None:
         return np.full(bundle.view.batch, bundle.k, np.int64)
     return _lengths(plan.lengths, bundle.view.batch, bundle.k, "lengths")
+
+
+def plain_json(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in JSON's types. Raises TypeError where it is no mapping, ValueError where it contains itself."""
+    found: dict[str, Any] = to_jsonable_python(dict(state), fallback=_plain)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """JSON for numpy, and something to read for anything else."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else repr(value)
 
 
 def _check_cut(cut: Cut) -> None:

@@ -38,6 +38,9 @@ class DraftCache:
 
     def mark(self, starts: IntArray, counts: IntArray, tables: NDArray[np.int32], *, filled: bool) -> None:
         """The target wrote `counts` [rows] positions from `starts` [rows]; the draft did too, or did not."""
+        if counts.sum() == len(counts):  # one each: the usual step at K = 0
+            self._filled[self.slots(starts, tables)] = filled
+            return
         rows = np.repeat(np.arange(len(counts)), counts)
         offsets = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         self._filled[self.slots(starts[rows] + offsets, tables[rows])] = filled
@@ -48,8 +51,9 @@ class DraftCache:
 
     def slots(self, positions: IntArray, tables: NDArray[np.int32]) -> IntArray:
         """[n] cache slots of `positions` [n], each in its own table row [n, blocks]."""
-        blocks = np.take_along_axis(tables, (positions // self._block_size)[:, None], axis=1)[:, 0]
-        return blocks.astype(np.int64) * self._block_size + positions % self._block_size
+        blocks = tables[np.arange(len(positions)), positions // self._block_size].astype(np.int64)
+        slots: IntArray = blocks * self._block_size + positions % self._block_size
+        return slots
 
     def _scan(self, end: int, table: NDArray[np.int32]) -> int:
         positions = np.arange(end)

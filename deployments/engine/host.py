@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,13 +28,15 @@ from policies.api import (
     StepView,
 )
 from policies.estimators import default_models
-from policies.exchange import LoadOutlook, WhatIf
-from policies.guard import Guard, Limits
+from policies.exchange import LoadOutlook
+from policies.guard import Guard, Interrupted, Limits
 from policies.models import Models, StepLoad
 from policies.registry import PolicySpec, build
 from policies.whatif import what_if
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+PLAIN_EVERY = 4  # steps without drafts differ little: models learn from every fourth of a row of them
 
 
 @dataclass(slots=True)
@@ -43,6 +45,7 @@ class Drafting:
 
     view: StepView
     plan: StepPlan
+    teaches: bool = True  # models learn from this step
     predicted_s: float | None = None
     k: int = 0
     stopped_early: bool = False
@@ -80,6 +83,7 @@ class PolicyHost:
         self.outlook: LoadOutlook | None = None
         self._outlook_at_s = 0.0
         self._rejection: str | None = None
+        self._alike = self._batch = 0  # steps without drafts in a row, and the batch they had
         self.spec = settings.policy
         self._guard = self._guarded(settings.policy)
 
@@ -88,15 +92,18 @@ class PolicyHost:
     def plan(self, view: StepView) -> Drafting:
         """Decide how far to draft. The plan's lengths are already inside every request's limit."""
         plan = self._guard.plan(view)
+        self.telemetry.planned(view, plan)
+        self.traces.planned(view)
+        self._view = view
+        if plan.k == 0:
+            none = np.zeros(view.batch, np.int64)
+            return Drafting(view, plan, most=none, lengths=none)
         most = np.minimum(view.k_limit, plan.k)
         if plan.k_by_request is not None:
             most = np.minimum(most, plan.k_by_request)
         k = int(most.max(initial=0))
         if k and not self._guard.before_draft(0):
             k = 0
-        self.telemetry.planned(view, plan)
-        self.traces.planned(view)
-        self._view = view
         return Drafting(view, replace(plan, k=k) if k != plan.k else plan, most=np.minimum(most, k), k=k)
 
     def needs(self, drafting: Drafting) -> frozenset[Feature]:
@@ -118,12 +125,13 @@ class PolicyHost:
         """Verify lengths [B] for `k` drafted slots; `sampled`: the drafts were drawn, not argmax."""
         drafting.stopped_early = k < drafting.k
         drafting.k, drafting.features, drafting.draft_s = k, features, draft_s
-        drafting.most = np.minimum(drafting.most, k)
-        drafting.lengths = drafting.most
+        drafting.lengths = drafting.most = np.minimum(drafting.most, k)
         if k:
             drafting.lengths = self._lengths(drafting, sampled=sampled)
         self.telemetry.drafted(k, int(drafting.most.sum()), draft_s, stopped_early=drafting.stopped_early)
-        drafting.predicted_s = self._guard.attempt(lambda: self._predict(drafting))
+        drafting.teaches = self._teaches(drafting)
+        if drafting.teaches:
+            drafting.predicted_s = self._guard.attempt(lambda: self._predict(drafting))
         self._guard.spent(self._watchdog.take_step_s())
         return drafting.lengths
 
@@ -147,8 +155,9 @@ class PolicyHost:
             catch_up_tokens=drafting.catch_up_tokens,
             idle=seen.idle,
         )
-        self._guard.attempt(lambda: self.models.observe(answer))
-        self._watchdog.take_step_s()  # learning is the engine's time, not the policy's: it must not trip its limit
+        if drafting.teaches or seen.prefill_tokens:
+            self._guard.attempt(lambda: self.models.observe(answer))
+            self._watchdog.take_step_s()  # learning is the engine's time, not the policy's: it must not trip its limit
         self._guard.feedback(answer)
         self.telemetry.verified(answer, drafting.predicted_s)
         lag = drafting.view.draft_lag_tokens[rows]
@@ -161,11 +170,13 @@ class PolicyHost:
         try:
             spec = PolicySpec(name=name, params=dict(params))
             guard = self._guarded(spec)
-        except Exception as error:  # noqa: BLE001 - the boundary: a user's constructor may raise anything
-            self._rejection = str(error)
+        except BaseException as error:  # the boundary: a user's constructor may raise anything
+            if self._watchdog.came_from_outside(error):
+                raise
+            self._rejection = str(error) or type(error).__name__
             self.telemetry.fallbacks["reload_rejected"] += 1
-            log.warning("adaspec: policy rejected, %r goes on: %s", self.spec.name, error)
-            return {"ok": False, "error": str(error), "policy": self.spec.model_dump()}
+            log.warning("adaspec: policy rejected, %r goes on: %s", self.spec.name, self._rejection)
+            return {"ok": False, "error": self._rejection, "policy": self.spec.model_dump()}
         if name == self.spec.name:
             guard = self._restored(guard, spec, self._guard.policy.snapshot)
         self.telemetry.fallbacks.update(self._guard.faults)
@@ -184,10 +195,10 @@ class PolicyHost:
             policy=self.spec.name,
             policy_state=self._explain(),
             last_rejection=self._rejection,
-            what_if=self._what_if(),
+            what_if=what_if(self.models, self._view) if self._view is not None and self._view.batch else None,
             traced=self.traces.take(),
         )
-        return report.model_dump(mode="json", fallback=_plain)
+        return report.model_dump(mode="json")
 
     def current_outlook(self) -> LoadOutlook | None:
         """The outlook with its age as of now."""
@@ -200,26 +211,42 @@ class PolicyHost:
         return {
             "cost": self.models.cost.snapshot(),
             "acceptance": self.models.acceptance.snapshot(),
-            "policy": {"name": self.spec.name, "state": self._guard.policy.snapshot()},
+            "policy": {"name": self.spec.name, "state": self._guard.snapshot()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.models.cost.restore(state["cost"])
         self.models.acceptance.restore(state["acceptance"])
-        if state["policy"]["name"] == self.spec.name:
+        if state["policy"]["name"] == self.spec.name and state["policy"]["state"] is not None:
             self._guard = self._restored(self._guard, self.spec, lambda: state["policy"]["state"])
 
     # ---- parts ------------------------------------------------------------------------------------------------
 
     def _guarded(self, spec: PolicySpec) -> Guard:
         limits = Limits(soft_s=self._settings.soft_limit_ms / 1e3)
-        return Guard(build(spec, self._context), limits, self._watchdog.run)
+        policy = self._between_steps(lambda: build(spec, self._context))
+        return Guard(policy, limits, self._watchdog.run, self._watchdog.came_from_outside)
+
+    def _between_steps(self, act: Callable[[], T]) -> T:
+        """Building, saving and restoring a policy: no step's hooks, with a time limit of their own.
+
+        Raises TimeoutError naming the setting.
+        """
+        limit_ms = self._settings.build_limit_ms
+        try:
+            return self._watchdog.run_within(limit_ms / 1e3, act)
+        except Interrupted:
+            raise TimeoutError(f"not done within adaspec.build_limit_ms = {limit_ms:g}") from None
+        finally:
+            self._watchdog.take_step_s()
 
     def _restored(self, guard: Guard, spec: PolicySpec, state: Callable[[], Mapping[str, Any]]) -> Guard:
         """`guard` with the state, or a fresh one where it does not fit (say, another policy inside a wrapper)."""
         try:
-            guard.policy.restore(state())
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            self._between_steps(lambda: guard.policy.restore(state()))
+        except BaseException as error:  # the boundary: a user's snapshot and restore may raise anything
+            if self._watchdog.came_from_outside(error):
+                raise
             self.telemetry.fallbacks["state_not_restored"] += 1
             log.warning("adaspec: policy %r starts afresh, its learned state does not fit: %r", spec.name, error)
             return self._guarded(spec)
@@ -240,28 +267,22 @@ class PolicyHost:
         survival: FloatArray = np.cumprod(self.models.acceptance.confident(bundle.features), axis=1, dtype=np.float64)
         return lossless.cut_lengths(rule, survival, most)
 
+    def _teaches(self, drafting: Drafting) -> bool:
+        batch = drafting.view.batch
+        if drafting.k or batch != self._batch:
+            self._alike, self._batch = 0, batch
+            return True
+        self._alike += 1
+        return self._alike % PLAIN_EVERY == 0
+
     def _predict(self, drafting: Drafting) -> float | None:
         predicted = float(self.models.cost.step_s(StepLoad.of(drafting.view), drafting.k, drafting.lengths.sum()))
         return predicted if np.isfinite(predicted) else None
-
-    def _what_if(self) -> WhatIf | None:
-        """At the last step's load. A model that cannot say is a fault like any other of its hooks."""
-        view = self._view
-        if view is None or not view.batch:
-            return None
-        found = self._guard.attempt(lambda: what_if(self.models, view))
-        self._watchdog.take_step_s()
-        return found
 
     def _explain(self) -> dict[str, Any]:
         state = self._guard.explain()
         self._watchdog.take_step_s()  # or it would count as the next step's
         return {**state, "cost": self.models.cost.explain(), "acceptance": self.models.acceptance.explain()}
-
-
-def _plain(value: Any) -> Any:
-    """JSON for what a policy explains in numpy, or in anything else."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else repr(value)
 
 
 def _withhold(features: Mapping[Feature, FloatArray], restricted: np.ndarray[Any, Any]) -> Mapping[Feature, FloatArray]:

@@ -19,51 +19,55 @@ SLO_KEY = "adaspec_tpot_slo_ms"
 """`SamplingParams.extra_args['adaspec_tpot_slo_ms'] = 40`; over plain vLLM's HTTP: `"vllm_xargs": {...}`."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One request from its first token on."""
 
     tpot_slo_s: float
     temperature: float
-    max_tokens: int
-    emitted: int = 0
-    first_token_at_s: float = 0.0
+    max_tokens: int  # output tokens up to which drafts are of use
+    first_token_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Requests as arrays [B]. Read-only: they are the same arrays step after step."""
+
+    tpot_slo_s: FloatArray
+    temperature: FloatArray
+    max_tokens: IntArray
+    first_token_at_s: FloatArray
 
 
 class RequestTable:
-    """Requests by id: `advance` gives the rows of a step's decode requests, `columns` their arrays."""
+    """Requests by id; `columns` makes arrays of a step's decode requests and keeps them while those stay the same."""
 
     def __init__(self, fallbacks: Counter[str]) -> None:
         self._requests: dict[str, Request] = {}
         self._fallbacks = fallbacks
+        self._request_ids: list[str] | None = None
+        self._columns: Columns
 
     def forget(self, request_ids: Iterable[str]) -> None:
         for request_id in request_ids:
+            self._request_ids = None  # the id may come again as another request
             self._requests.pop(request_id, None)
 
-    def advance(
-        self, request_ids: list[str], emitted: IntArray, now_s: float, states: Mapping[str, Any]
-    ) -> list[Request]:
-        """Count this step's tokens; requests not seen before are read from vLLM's states."""
-        known = self._requests
-        rows = []
-        for request_id, tokens in zip(request_ids, emitted.tolist(), strict=True):
-            request = known.get(request_id)
-            if request is None:
-                request = known[request_id] = self._read(states[request_id], now_s)
-            request.emitted += tokens
-            rows.append(request)
-        return rows
+    def columns(self, request_ids: list[str], now_s: float, states: Mapping[str, Any]) -> Columns:
+        """Requests not seen before are read from vLLM's states: their first token came at `now_s`."""
+        if request_ids != self._request_ids:
+            self._columns = _columns([self._request(r, now_s, states) for r in request_ids])
+            self._request_ids = request_ids
+        return self._columns
 
-    def _read(self, state: Any, now_s: float) -> Request:
-        params = state.sampling_params
-        return Request(
-            tpot_slo_s=self._objective_s(params.extra_args or {}),
-            temperature=float(params.temperature),
-            max_tokens=_draft_until(params),
-            emitted=len(state.output_token_ids),
-            first_token_at_s=now_s,
-        )
+    def _request(self, request_id: str, now_s: float, states: Mapping[str, Any]) -> Request:
+        known = self._requests.get(request_id)
+        if known is None:
+            params = states[request_id].sampling_params
+            slo_s = self._objective_s(params.extra_args or {})
+            known = Request(slo_s, float(params.temperature), _draft_until(params), now_s)
+            self._requests[request_id] = known
+        return known
 
     def _objective_s(self, extra_args: Mapping[str, Any]) -> float:
         """A client wrote this: what cannot be read is counted, and the request served without an objective."""
@@ -89,10 +93,13 @@ def _draft_until(params: Any) -> int:
     return params.max_tokens if params.max_tokens is not None else 1 << 30
 
 
-def columns(rows: list[Request], now_s: float) -> tuple[FloatArray, FloatArray, FloatArray, IntArray, IntArray]:
-    """(elapsed decode seconds, TPOT objectives in seconds, temperatures, emitted tokens, tokens still wanted), [B]."""
-    table = np.array(
-        [(now_s - r.first_token_at_s, r.tpot_slo_s, r.temperature, r.emitted, r.max_tokens - r.emitted) for r in rows],
-        np.float64,
-    ).reshape(-1, 5)
-    return table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.int64), table[:, 4].astype(np.int64)
+def _columns(rows: list[Request]) -> Columns:
+    columns = Columns(
+        np.array([r.tpot_slo_s for r in rows], np.float64),
+        np.array([r.temperature for r in rows], np.float64),
+        np.array([r.max_tokens for r in rows], np.int64),
+        np.array([r.first_token_at_s for r in rows], np.float64),
+    )
+    for column in (columns.tpot_slo_s, columns.temperature, columns.max_tokens, columns.first_token_at_s):
+        column.flags.writeable = False
+    return columns

@@ -21,7 +21,6 @@ class QueueState:
     waiting_prefill_tokens: int
     token_budget: int
     free_kv_fraction: float
-    grammar: bool  # a scheduled request has structured output: sampling needs the scheduler's bitmask first
 
 
 class AdaptiveScheduler(Scheduler):
@@ -36,7 +35,7 @@ class AdaptiveScheduler(Scheduler):
 
     def schedule(self, *args: Any, **kwargs: Any) -> SchedulerOutput:
         output = super().schedule(*args, **kwargs)
-        setattr(output, RIDER, self._queue_state(output))
+        setattr(output, RIDER, self._queue_state())
         return output
 
     def update_from_output(self, scheduler_output: SchedulerOutput, model_runner_output: Any) -> Any:
@@ -46,12 +45,10 @@ class AdaptiveScheduler(Scheduler):
             self.update_draft_token_ids(drafts)
         return outputs
 
-    def _queue_state(self, output: SchedulerOutput) -> QueueState:
-        requests = self.requests
+    def _queue_state(self) -> QueueState:
         return QueueState(
             waiting=len(self.waiting),
             waiting_prefill_tokens=sum(r.num_tokens - r.num_computed_tokens for r in islice(self.waiting, LOOK_AT)),
             token_budget=self.max_num_scheduled_tokens,
             free_kv_fraction=1.0 - self.kv_cache_manager.usage,
-            grammar=any(requests[r].use_structured_output for r in output.num_scheduled_tokens),
         )

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deployments.engine.host import Drafting, PolicyHost, Verified
-from deployments.engine.requests import RequestTable, columns
-from policies.api import DraftObservation, Feature, FloatArray, IntArray, StepView
+from deployments.engine.requests import RequestTable
+from policies.api import BoolArray, DraftObservation, Feature, FloatArray, IntArray, StepView
 
 NONE = np.zeros(0, np.int64)
 
@@ -33,6 +34,8 @@ class StepBook:
         self._draft_on = False  # the last plan ran the draft
         self.request_ids: list[str] = []
         self.starts = self.counts = self.committed = self.rows = NONE
+        self._emitted = self._submitted = self._before = NONE
+        self._even = Even(0)
         self.k = 0
         self.needs: frozenset[Feature] = frozenset()
 
@@ -49,6 +52,10 @@ class StepBook:
         self._began_s = time.perf_counter()
         self._scheduler_output, self._queue = scheduler_output, queue
         self._requests.forget(scheduler_output.finished_req_ids)
+        self._host.telemetry.scheduled(
+            len(scheduler_output.preempted_req_ids or ()),
+            sum(new.num_computed_tokens for new in scheduler_output.scheduled_new_reqs),
+        )
         self._host.traces.finished(scheduler_output.finished_req_ids, self._host.spec.name)
         for new in scheduler_output.scheduled_new_reqs:
             if new.sampling_params is not None:  # None: a pooling request
@@ -93,40 +100,55 @@ class StepBook:
     # ---- parts ---------------------------------------------------------------------------------------------
 
     def _read_batch(self, sampled_token_ids: torch.Tensor) -> None:
-        batch, scheduled = self._runner.input_batch, self._scheduler_output.num_scheduled_tokens
+        batch, output = self._runner.input_batch, self._scheduler_output
         self.request_ids = list(batch.req_ids)
         n = len(self.request_ids)
         self.starts = batch.num_computed_tokens_cpu[:n].astype(np.int64)
-        self.counts = np.fromiter((scheduled[r] for r in self.request_ids), np.int64, n)
+        self._before = batch.num_tokens_no_spec[:n] - batch.num_prompt_tokens[:n]
         discarded = self._runner.discard_request_mask.np[:n]
+        if output.total_num_scheduled_tokens == n and not discarded.any():
+            self._read_plain(n)
+        else:
+            self._read_mixed(sampled_token_ids.cpu().numpy(), discarded)
+        self._host.telemetry.stepped(int(self._emitted.sum()), int(np.count_nonzero(discarded)))
+
+    def _read_plain(self, n: int) -> None:
+        """Every request decoded one token and had no draft: the usual step at K = 0."""
+        if n != len(self._even.ones):
+            self._even = Even(n)
+        self.rows, self._submitted = self._even.rows, self._even.zeros
+        self.counts = self.committed = self._emitted = self._even.ones
+
+    def _read_mixed(self, ids: NDArray[np.int32], discarded: BoolArray) -> None:
+        """Prompt chunks, drafts, or both."""
+        scheduled, drafts = (
+            self._scheduler_output.num_scheduled_tokens,
+            self._scheduler_output.scheduled_spec_decode_tokens,
+        )
+        n = len(self.request_ids)
+        self.counts = np.fromiter((scheduled[r] for r in self.request_ids), np.int64, n)
         self.rows = np.flatnonzero(~discarded)
-        ids = sampled_token_ids.cpu().numpy()
-        emitted = ((ids >= 0) & (ids < batch.vocab_size)).sum(axis=1)
-        drafts = self._scheduler_output.scheduled_spec_decode_tokens
+        emitted = ((ids >= 0) & (ids < self._runner.input_batch.vocab_size)).sum(axis=1)
         self._submitted = np.fromiter((len(drafts.get(r, ())) for r in self.request_ids), np.int64, n)
         self._emitted = np.where(discarded, 0, emitted)
-        self._host.telemetry.stepped(int(self._emitted.sum()))
         self.committed = np.where(discarded, self.counts, self.counts - self._submitted + self._emitted - 1)
 
     def _feed_back(self, now: float) -> None:
         done, self._drafting = self._drafting, None  # once: a plan is not verified again when its requests come back
         if done is None:
             return
-        at = {r: i for i, r in enumerate(self.request_ids)}
-        pairs = [(i, at[r]) for i, r in enumerate(done.view.request_ids) if r in at]
-        if not pairs:
+        rows, here = self._matched(done.view.request_ids)
+        if not len(rows):
             return
-        rows, here = np.array(pairs, np.int64).T
         # A padded admission carries placeholder drafts the policy did not ask for: count only what it did.
         submitted = np.minimum(self._submitted[here], done.lengths[rows])
-        accepted = np.clip(self._emitted[here] - 1, 0, submitted)
-        prefill = int(self.counts.sum() - (self._submitted[here] + 1).sum())
+        prefill = int(self.counts.sum() - self._submitted[here].sum()) - len(here)
         self._host.feedback(
             done,
             Verified(
                 rows=rows,
                 submitted=submitted,
-                accepted=accepted,
+                accepted=np.minimum(np.maximum(self._emitted[here] - 1, 0), submitted),
                 prefill_tokens=max(prefill, 0),
                 verify_s=now - self._began_s,
                 step_s=now - self._verified_s,
@@ -134,13 +156,23 @@ class StepBook:
             ),
         )
 
+    def _matched(self, planned: tuple[str, ...]) -> tuple[IntArray, IntArray]:
+        """Rows of the plan's batch whose requests are still here, and their rows in this step's."""
+        if list(planned) == self.request_ids:
+            rows = np.arange(len(planned))
+            return rows, rows
+        at = {r: i for i, r in enumerate(self.request_ids)}
+        pairs = [(i, at[r]) for i, r in enumerate(planned) if r in at]
+        rows, here = np.array(pairs, np.int64).reshape(-1, 2).T
+        return rows, here
+
     def _view(self, now: float, lag: IntArray | None) -> StepView:
         rows, queue = self.rows, self._queue
         ids = self.request_ids if len(rows) == len(self.request_ids) else [self.request_ids[r] for r in rows.tolist()]
-        table = self._requests.advance(ids, self._emitted[rows], now, self._runner.requests)
-        elapsed, slo, temperature, emitted, wanted = columns(table, now)
+        known = self._requests.columns(ids, now, self._runner.requests)
+        emitted = self._before[rows] + self._emitted[rows]
         context = self.starts[rows] + self.committed[rows] + 1
-        room = np.minimum(self._max_model_len - context - 1, wanted - 1)
+        room = np.minimum(self._max_model_len - context, known.max_tokens - emitted) - 1
         self._step += 1
         return StepView(
             step=self._step,
@@ -149,15 +181,24 @@ class StepBook:
             request_ids=tuple(ids),
             context_tokens=context,
             emitted_tokens=emitted,
-            elapsed_decode_s=elapsed,
-            tpot_slo_s=slo,
-            temperature=temperature,
+            elapsed_decode_s=now - known.first_token_at_s,
+            tpot_slo_s=known.tpot_slo_s,
+            temperature=known.temperature,
             draft_lag_tokens=np.zeros(len(rows), np.int64) if lag is None else lag[rows],
-            k_limit=np.clip(room, 0, self._k_max),
-            prefill_tokens=int(self.counts.sum() - (self._submitted[rows] + 1).sum()),
+            k_limit=np.minimum(np.maximum(room, 0), self._k_max),
+            prefill_tokens=int(self.counts.sum() - self._submitted[rows].sum()) - len(rows),
             waiting=None if queue is None else queue.waiting,
             waiting_prefill_tokens=None if queue is None else queue.waiting_prefill_tokens,
             token_budget=None if queue is None else queue.token_budget,
             free_kv_fraction=None if queue is None else queue.free_kv_fraction,
             outlook=self._host.current_outlook(),
         )
+
+
+class Even:
+    """Arrays [n] that every plain step of n requests shares; read-only, because policies see them."""
+
+    def __init__(self, n: int) -> None:
+        self.rows, self.ones, self.zeros = np.arange(n), np.ones(n, np.int64), np.zeros(n, np.int64)
+        for array in (self.rows, self.ones, self.zeros):
+            array.flags.writeable = False

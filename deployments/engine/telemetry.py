@@ -11,6 +11,7 @@ from policies.api import StepFeedback, StepPlan, StepView
 from policies.exchange import ReplicaReport
 
 RECENT = 0.05  # weight of the newest step in running means
+MOST_REASONS = 64  # a policy that writes numbers into its reasons must not fill the memory
 
 
 class Telemetry:
@@ -27,13 +28,21 @@ class Telemetry:
         self._recent: dict[str, float] = {}
         self._view: StepView | None = None
 
-    def stepped(self, emitted_tokens: int) -> None:
+    def scheduled(self, preempted: int, prefix_hit_tokens: int) -> None:
+        """What the scheduler did to begin a step; most steps neither preempt nor admit."""
+        if preempted or prefix_hit_tokens:
+            self.counts["preemptions"] += preempted
+            self.counts["prefix_hit_tokens"] += prefix_hit_tokens
+
+    def stepped(self, emitted_tokens: int, prompt_chunks: int = 0) -> None:
         self.counts["steps"] += 1
         self.counts["emitted_tokens"] += emitted_tokens
+        self.counts["prompt_chunks"] += prompt_chunks
 
     def planned(self, view: StepView, plan: StepPlan) -> None:
         self._view = view
-        self.reasons[plan.reason] += 1
+        known = plan.reason in self.reasons or len(self.reasons) < MOST_REASONS
+        self.reasons[plan.reason if known else "other"] += 1
 
     def drafted(self, k: int, drafted_tokens: int, draft_s: float, *, stopped_early: bool) -> None:
         self.k_steps[k] += 1
@@ -53,6 +62,9 @@ class Telemetry:
         if seen.idle:
             return
         self.seconds["step_s"] += seen.step_s
+        self.counts["decode_steps"] += 1
+        self.counts["request_steps"] += len(seen.request_ids)
+        self.counts["prefill_tokens"] += seen.prefill_tokens
         self._mean("step_s_recent", seen.step_s)
         if predicted_s:
             self._mean("predicted_over_measured", predicted_s / seen.step_s)
@@ -62,9 +74,6 @@ class Telemetry:
         gauges = {} if view is None else _gauges(view)
         return ReplicaReport(
             at_s=at_s,
-        self.counts["decode_steps"] += 1
-        self.counts["request_steps"] += len(seen.request_ids)
-        self.counts["prefill_tokens"] += seen.prefill_tokens
             **self.counts,
             **self.seconds,
             **self._recent,

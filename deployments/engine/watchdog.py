@@ -1,4 +1,4 @@
-"""Time limits on policy hooks: a Python loop is interrupted, and the CPU time of every step's hooks is summed."""
+"""Time limits on what a policy does: a loop is interrupted after a wall time, a step's CPU time is summed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import TypeVar
@@ -19,8 +20,9 @@ log = logging.getLogger(__name__)
 class Watchdog:
     """Runs hooks under an interval timer (SIGALRM, so in the main thread only).
 
-    The timer repeats until the hook returns: code that swallows the first interruption gets another.
-    Time is the thread's CPU time: a busy machine must not look like a slow policy.
+    The timer runs on wall time: a hook that sleeps or waits holds the step up as much as one that computes. It repeats
+    until the hook returns: code that swallows the first interruption gets another. Sums are of the thread's CPU time:
+    on a busy machine a policy must not look slow.
     A loop inside C code is not interrupted; that is a hung worker, found by a step-progress health check.
     """
 
@@ -36,10 +38,15 @@ class Watchdog:
             log.warning("adaspec: policy hooks run outside the main thread: no hard time limit, only the soft one")
 
     def run(self, hook: Callable[[], T]) -> T:
+        """The hook's answer. Raises Interrupted where it ran into the time limit."""
+        return self.run_within(self._hard_s, hook)
+
+    def run_within(self, limit_s: float, hook: Callable[[], T]) -> T:
+        """`run` with another limit: building a policy may take longer than asking one."""
         started = time.thread_time()
         try:
             try:
-                self._arm()
+                self._arm(limit_s)
                 return hook()
             finally:
                 self._disarm()
@@ -55,10 +62,22 @@ class Watchdog:
         self.total_s += spent
         return spent
 
-    def _arm(self) -> None:
+    @staticmethod
+    def came_from_outside(error: BaseException) -> bool:
+        """Whether a hook was left because the process is told to stop, not by the policy's own doing.
+
+        vLLM's handler of SIGTERM raises SystemExit wherever the process happens to be; a policy may raise it too.
+        """
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        *_, (last, _) = traceback.walk_tb(error.__traceback__)
+        handlers = (signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT))
+        return last.f_code in {getattr(handler, "__code__", None) for handler in handlers}
+
+    def _arm(self, limit_s: float) -> None:
         if self.can_interrupt:
             self._armed = True
-            signal.setitimer(signal.ITIMER_REAL, self._hard_s, self._hard_s)
+            signal.setitimer(signal.ITIMER_REAL, limit_s, limit_s)
 
     def _disarm(self) -> None:
         if self.can_interrupt:

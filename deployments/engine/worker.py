@@ -14,7 +14,7 @@ from deployments.engine.draft_kv import DraftCache
 from deployments.engine.executor import AdaptiveExecutor
 from deployments.engine.host import PolicyHost
 from deployments.engine.proposer import AdaptiveDraftModel, AdaptiveEagle
-from deployments.engine.sampler import PlainWhenUndrafted
+from deployments.engine.sampler import PlainWhenUndrafted, UndraftedMetadata
 from deployments.engine.scheduler import RIDER
 from deployments.engine.settings import EngineSettings
 from deployments.engine.step import StepBook
@@ -49,6 +49,7 @@ class AdaptiveWorker(platform_worker()):  # type: ignore[misc]  # the base depen
         runner.drafter = drafter(self.vllm_config, runner.device, runner)
         runner.drafter.attach(self._book, None)
         runner.rejection_sampler = PlainWhenUndrafted(runner.rejection_sampler)
+        runner._calc_spec_decode_metadata = UndraftedMetadata(runner)  # noqa: SLF001 - vLLM has no hook for it
         # vLLM stops drafting for the whole batch when one request nears the draft's limit; the book caps that request.
         runner.effective_drafter_max_model_len = runner.max_model_len + k_max + 1
         self._rides = rides(self.vllm_config)
@@ -63,20 +64,21 @@ class AdaptiveWorker(platform_worker()):  # type: ignore[misc]  # the base depen
         drafter.attach(self._book, self._catch_up)
 
     def execute_model(self, scheduler_output: Any) -> Any:
-        queue = getattr(scheduler_output, RIDER, None)
-        self._book.begin(scheduler_output, queue)
+        self._book.begin(scheduler_output, getattr(scheduler_output, RIDER, None))
         if self._catch_up is not None:
             self._catch_up.forget(scheduler_output.finished_req_ids)
             self._catch_up.forget(scheduler_output.scheduled_cached_reqs.resumed_req_ids)
         output = super().execute_model(scheduler_output)
-        if output is None and queue is not None and not queue.grammar:
+        if output is None and not scheduler_output.has_structured_output_requests:
             return self.sample_tokens(None)  # one call a step instead of two: no bitmask to wait for
         return output
 
     def sample_tokens(self, grammar_output: Any) -> Any:
         output = super().sample_tokens(grammar_output)
         if self._rides and output is not None:
-            setattr(output, RIDER, self.take_draft_token_ids())
+            drafts = self.take_draft_token_ids()
+            if drafts is not None and any(drafts.draft_token_ids):
+                setattr(output, RIDER, drafts)
         return output
 
     # Called through collective_rpc, between steps.

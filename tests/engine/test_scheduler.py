@@ -9,36 +9,27 @@ from deployments.engine.scheduler import LOOK_AT, AdaptiveScheduler, QueueState
 from deployments.engine.worker import rides
 
 
-def request(tokens: int = 10, computed: int = 0, *, grammar: bool = False) -> Any:
-    return SimpleNamespace(num_tokens=tokens, num_computed_tokens=computed, use_structured_output=grammar)
+def request(tokens: int = 10, computed: int = 0) -> Any:
+    return SimpleNamespace(num_tokens=tokens, num_computed_tokens=computed)
 
 
-def queue_state(waiting: list[Any], scheduled: dict[str, Any]) -> QueueState:
+def queue_state(waiting: list[Any]) -> QueueState:
     scheduler: Any = SimpleNamespace(
         waiting=waiting,
-        requests=scheduled,
         max_num_scheduled_tokens=256,
         kv_cache_manager=SimpleNamespace(usage=0.75),
     )
-    output: Any = SimpleNamespace(num_scheduled_tokens=dict.fromkeys(scheduled, 1))
-    return AdaptiveScheduler._queue_state(scheduler, output)
+    return AdaptiveScheduler._queue_state(scheduler)
 
 
 def test_the_queue_state_is_what_waits_and_what_is_free() -> None:
-    state = queue_state([request(10), request(8, computed=3)], {"a": request()})
-    assert state == QueueState(
-        waiting=2, waiting_prefill_tokens=15, token_budget=256, free_kv_fraction=0.25, grammar=False
-    )
+    state = queue_state([request(10), request(8, computed=3)])
+    assert state == QueueState(waiting=2, waiting_prefill_tokens=15, token_budget=256, free_kv_fraction=0.25)
 
 
 def test_a_long_queue_is_counted_in_full_and_summed_in_part() -> None:
-    state = queue_state([request(1)] * (LOOK_AT + 10), {})
+    state = queue_state([request(1)] * (LOOK_AT + 10))
     assert (state.waiting, state.waiting_prefill_tokens) == (LOOK_AT + 10, LOOK_AT)
-
-
-def test_only_a_scheduled_request_with_a_grammar_needs_the_bitmask() -> None:
-    assert not queue_state([request(grammar=True)], {"a": request()}).grammar
-    assert queue_state([], {"a": request(), "b": request(grammar=True)}).grammar
 
 
 def with_scheduler(scheduler: type[Any]) -> Any:

@@ -124,6 +124,16 @@ class Unbuildable(BasePolicy[Params]):
         raise RuntimeError("no such file")
 
 
+class Scribbles(BasePolicy[Params]):
+    """Writes into the arrays of its view."""
+
+    name = "scribbles"
+
+    def plan(self, view: StepView) -> StepPlan:
+        view.temperature[:] = 1.0
+        return StepPlan(k=1)
+
+
 def two(view: StepView) -> int:
     return 2
 

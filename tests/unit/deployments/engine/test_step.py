@@ -1,3 +1,4 @@
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.unit.deployments.engine.fake_loop import K_MAX, OWN, new_host
 
 VOCABULARY = 50
 CONTEXT = 64
+PROMPT = 5
 QUEUE = SimpleNamespace(waiting=4, waiting_prefill_tokens=90, token_budget=128, free_kv_fraction=0.25)
 
 
@@ -23,6 +25,7 @@ class Engine:
         self.runner = SimpleNamespace(requests={}, input_batch=None, discard_request_mask=None)
         self.book = StepBook(self.runner, host, K_MAX, CONTEXT)
         self.lag: np.ndarray[Any, Any] | None = None
+        self._outputs: Counter[str] = Counter()
 
     def step(
         self,
@@ -30,22 +33,30 @@ class Engine:
         emitted: list[int],
         queue: Any = None,
         finished: tuple[str, ...] = (),
+        preempted: tuple[str, ...] = (),
+        cached: dict[str, int] | None = None,
     ) -> bool:
-        """Verify and plan; `emitted` tokens a row. True: the draft runs."""
+        """Verify and plan; `emitted` tokens a row, `cached` prompt tokens of new requests. True: the draft runs."""
         for request_id, *_ in rows:
             params = SimpleNamespace(seed=None, extra_args=None, temperature=0.0, max_tokens=self._max_tokens)
-            state = SimpleNamespace(sampling_params=params, output_token_ids=[])
-            self.runner.requests.setdefault(request_id, state)
+            self.runner.requests.setdefault(request_id, SimpleNamespace(sampling_params=params))
         output = SimpleNamespace(
             finished_req_ids=set(finished),
-            scheduled_new_reqs=[],
+            scheduled_new_reqs=[
+                SimpleNamespace(req_id=r, sampling_params=None, num_computed_tokens=n)
+                for r, n in (cached or {}).items()
+            ],
+            preempted_req_ids=set(preempted),
             num_scheduled_tokens={r[0]: r[2] for r in rows},
+            total_num_scheduled_tokens=sum(r[2] for r in rows),
             scheduled_spec_decode_tokens={r[0]: [7] * r[3] for r in rows if r[3]},
         )
         self.book.begin(output, queue)
         self.runner.input_batch = SimpleNamespace(
             req_ids=[r[0] for r in rows],
             num_computed_tokens_cpu=np.array([r[1] for r in rows], np.int32),
+            num_tokens_no_spec=np.array([PROMPT + self._outputs[r[0]] for r in rows], np.int32),
+            num_prompt_tokens=np.full(len(rows), PROMPT, np.int32),
             vocab_size=VOCABULARY,
         )
         self.runner.discard_request_mask = SimpleNamespace(np=np.array([r[4] for r in rows]))
@@ -53,6 +64,7 @@ class Engine:
         for row, count in enumerate(emitted):
             tokens[row, :count] = 3
         self.book.verified(tokens)
+        self._outputs.update({r[0]: n for r, n in zip(rows, emitted, strict=True) if not r[4]})
         return self.book.plan(self.lag)
 
     def select(self) -> list[int]:
@@ -199,3 +211,36 @@ def test_what_a_catch_up_cost_is_told_with_the_plan_it_served() -> None:
     engine.step(("a", 5, 3, 2, False), emitted=[1])
     assert engine.seen[0].catch_up_tokens == 6
     assert engine.host.telemetry.counts["catch_up_tokens"] == 6
+
+
+def test_a_plain_step_is_read_as_any_other() -> None:
+    """The short way for one token a request and no drafts, against the long way over the same requests."""
+    short, long = Engine(new_host("off")), Engine(new_host("off"))
+    for engine in (short, long):
+        engine.step(("a", 0, 5, 0, False), ("b", 0, 7, 0, False), emitted=[1, 1])
+    short.step(("a", 5, 1, 0, False), ("b", 7, 1, 0, False), emitted=[1, 1])
+    long.step(("a", 5, 1, 0, False), ("b", 7, 1, 0, False), ("c", 0, 4, 0, True), emitted=[1, 1, 1])
+    for name in ("context_tokens", "emitted_tokens", "k_limit", "temperature", "tpot_slo_s"):
+        assert getattr(short.view, name).tolist() == getattr(long.view, name).tolist(), name
+    assert short.view.context_tokens.tolist() == [7, 9]
+    assert short.view.emitted_tokens.tolist() == [2, 2]
+    assert (short.view.prefill_tokens, long.view.prefill_tokens) == (0, 4)
+    assert short.book.committed.tolist() == long.book.committed[:2].tolist() == [1, 1]
+    assert short.book.counts.tolist() == [1, 1]
+
+
+def test_a_policy_that_writes_into_what_it_is_shown_changes_no_later_step() -> None:
+    engine = Engine(new_host(OWN + "Scribbles"))
+    for computed in (0, 5, 6):
+        engine.step(("a", computed, 1 if computed else 5, 0, False), emitted=[1])
+        assert engine.view.temperature.tolist() == [0.0]
+    assert engine.host._guard.faults == {"raised:ValueError": 1}
+
+
+def test_what_the_scheduler_did_is_counted() -> None:
+    engine = new_engine()
+    engine.step(("a", 32, 5, 0, False), ("b", 0, 8, 0, True), emitted=[1, 1], cached={"a": 32, "b": 0})
+    engine.select()
+    engine.step(("a", 37, 1, 0, False), emitted=[1], preempted=("b",))
+    report = engine.host.telemetry.report(0.0)
+    assert (report.prefix_hit_tokens, report.preemptions, report.prompt_chunks) == (32, 1, 1)
