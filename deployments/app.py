@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,12 +11,15 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
+from deployments.environment import exports, missing
 from deployments.ingress import Ingress
 from deployments.load_monitor import LoadMonitor
 from deployments.problems import of_validation
 from deployments.replica import Replica
 from deployments.router import PromptRouter
 from deployments.settings import AppArgs
+
+logger = logging.getLogger(__name__)
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -27,6 +32,8 @@ def build(args: dict[str, Any]) -> Application:
         parsed = AppArgs.model_validate(args)
     except ValidationError as error:
         raise ValueError("; ".join(map(str, of_validation(error, "args")))) from error
+    if unset := missing(os.environ):
+        logger.warning("Ray started without what this service needs; before `serve run`, say: %s", exports(unset))
     router = RequestRouterConfig(request_router_class=PromptRouter)
     monitor = serve.deployment(LoadMonitor, name="LoadMonitor").bind()
     replica = serve.deployment(Replica, name="Replica", request_router_config=router).bind(parsed, monitor)

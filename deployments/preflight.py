@@ -9,24 +9,28 @@ from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 
+from deployments.memory import GIB, available_gib, total_gib
 from deployments.problems import Problem
 from deployments.settings import VllmEngine
 
-GIB = 2**30
 PROCESSES_GIB = 2.0  # replica, engine core and worker without weights and cache; measured with vLLM 0.32 on a CPU
 BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1}
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def require_loadable(engine: VllmEngine, prefix: str = "args.engine") -> None:
-    """Raises ValueError with every problem found."""
-    found = problems(engine, prefix)
+    """Raises ValueError with every problem found, memory that others hold now included."""
+    found = problems(engine, prefix, starting=True)
     if found:
         raise ValueError("; ".join(map(str, found)))
 
 
-def problems(engine: VllmEngine, prefix: str = "args.engine") -> list[Problem]:
-    """Missing files, vocabularies that do not match, too little memory. Hub ids are checked only if downloaded."""
+def problems(engine: VllmEngine, prefix: str = "args.engine", *, starting: bool = False) -> list[Problem]:
+    """Missing files, vocabularies that do not match, too little memory. Hub ids are checked only if downloaded.
+
+    Unless it is `starting`, the engine is held against all the memory there is: the service that runs now and will make
+    room, or go on under the same engine, is no reason to refuse a file.
+    """
     named = {"model": engine.model} | ({} if engine.draft is None else {"draft": engine.draft})
     found = [p for field, name in named.items() if (p := _missing(f"{prefix}.{field}", name))]
     if found:
@@ -34,7 +38,7 @@ def problems(engine: VllmEngine, prefix: str = "args.engine") -> list[Problem]:
     folders = {field: folder for field, name in named.items() if (folder := folder_of(name))}
     if len(folders) == 2:
         found += _vocabularies(folders["model"], folders["draft"], f"{prefix}.draft", str(engine.draft))
-    return found + _memory(engine, list(folders.values()), prefix)
+    return found + _memory(engine, list(folders.values()), prefix, starting=starting)
 
 
 def _missing(field: str, name: str) -> Problem | None:
@@ -85,18 +89,19 @@ def _text_config(folder: Path) -> dict[str, Any]:
     return nested
 
 
-def _memory(engine: VllmEngine, folders: list[Path], prefix: str) -> list[Problem]:
+def _memory(engine: VllmEngine, folders: list[Path], prefix: str, *, starting: bool) -> list[Problem]:
     """On a CPU only: on a GPU vLLM itself says what does not fit, before it loads anything."""
     if Path("/proc/driver/nvidia/version").exists():
         return []
     weights_gib = sum(_weights_gib(folder, engine.dtype) for folder in folders)
     need_gib = weights_gib + (engine.kv_cache_gib or 0.0) + PROCESSES_GIB
-    free_gib = _available_gib()
-    if need_gib <= free_gib:
+    room_gib = available_gib() if starting else total_gib()
+    if need_gib <= room_gib:
         return []
     fix = (
         f"needs about {need_gib:.1f} GiB ({weights_gib:.1f} weights, {engine.kv_cache_gib or 0:.1f} KV cache, "
-        f"{PROCESSES_GIB:.1f} processes) and {free_gib:.1f} GiB are free; lower kv_cache_gib or use a smaller model"
+        f"{PROCESSES_GIB:.1f} processes) and {room_gib:.1f} GiB are {'free' if starting else 'all there is'}; "
+        f"{'end what holds memory, ' if starting else ''}lower kv_cache_gib or use a smaller model"
     )
     return [Problem(field=f"{prefix}.model", value=engine.model, fix=fix)]
 
@@ -120,8 +125,3 @@ def _header(file: Path) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(opened.read(size))
     header.pop("__metadata__", None)
     return header
-
-
-def _available_gib() -> float:
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) / 2**20

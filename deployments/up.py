@@ -14,15 +14,9 @@ from typing import Any
 
 import yaml
 
+from deployments.environment import missing
 from deployments.validate import check
 
-REQUIRED = {
-    "RAY_AUTH_MODE": "disabled",  # ray.init() leaves a token behind that a later start would demand
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # Ray runs its workers at nice 15: whatever else the machine does would starve them
-    "VLLM_NO_USAGE_STATS": "1",
-}
-"""Read by Ray and vLLM before any of our code runs, so they cannot be set from the config file."""
 POLL_S = 0.5
 
 
@@ -32,16 +26,12 @@ def main(argv: list[str]) -> int:
         sys.stderr.write("usage: python -m deployments.up CONFIG\n")
         return 2
     raw = yaml.safe_load(Path(argv[0]).read_text())
-    found = check(raw)
+    found = check(raw, starting=True)
     for problem in found:
         sys.stderr.write(f"{argv[0]}: {problem}\n")
     if found:
         return 1
-    missing = {name: value for name, value in REQUIRED.items() if name not in os.environ}
-    if missing:
-        sets = " ".join(f"{name}={value}" for name, value in missing.items())
-        sys.stderr.write(f"set before Ray starts, and set for this run: export {sets}\n")
-    return _run(argv[0], _url(raw), {**missing, **os.environ})
+    return _run(argv[0], _url(raw), {**missing(os.environ), **os.environ})
 
 
 def _run(config: str, url: str, env: dict[str, str]) -> int:

@@ -18,8 +18,11 @@ from deployments.settings import USER_CONFIGS, AppArgs, ReplicaConfig, VllmEngin
 IMPORT_PATH = "deployments.app:build"
 
 
-def check(raw: Any) -> list[Problem]:
-    """Everything wrong with a parsed config file: Serve's part, ours, the policy and the models."""
+def check(raw: Any, *, starting: bool = False) -> list[Problem]:
+    """Everything wrong with a parsed config file: Serve's part, ours, the policy and the models.
+
+    `starting`: its engine is about to start, so the memory it needs must be free now.
+    """
     if not isinstance(raw, Mapping):
         return [Problem(field="(all)", value=type(raw).__name__, fix="the file must hold a mapping")]
     found = _unknown(raw, ServeDeploySchema, "") + _unknown(raw.get("http_options"), HTTPOptionsSchema, "http_options")
@@ -30,7 +33,7 @@ def check(raw: Any) -> list[Problem]:
         at = f"applications.{i}"
         found += _unknown(application, ServeApplicationSchema, at)
         if application["import_path"] == IMPORT_PATH:
-            found += _application(application, at)
+            found += _application(application, at, starting=starting)
     return found
 
 
@@ -52,13 +55,13 @@ def main(argv: list[str]) -> int:
     return 1 if found else 0
 
 
-def _application(application: Mapping[str, Any], at: str) -> list[Problem]:
+def _application(application: Mapping[str, Any], at: str, *, starting: bool) -> list[Problem]:
     found = _of(AppArgs, application.get("args") or {}, f"{at}.args")
     engine = None if found else AppArgs.model_validate(application["args"]).engine
     for i, deployment in enumerate(application.get("deployments") or []):
         found += _deployment(deployment, f"{at}.deployments.{i}", 16 if engine is None else engine.k_max)
     if isinstance(engine, VllmEngine):
-        found += preflight.problems(engine, f"{at}.args.engine")
+        found += preflight.problems(engine, f"{at}.args.engine", starting=starting)
     if engine is not None:
         found += of_policy(engine.safe_policy, engine.k_max, f"{at}.args.engine.safe_policy")
     return found

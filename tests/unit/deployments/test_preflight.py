@@ -62,7 +62,17 @@ def test_a_hub_id_that_is_not_here_is_refused_offline_only(monkeypatch: pytest.M
 def test_too_little_memory_is_seen_from_the_files_headers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, fits: bool
 ) -> None:
-    monkeypatch.setattr(preflight, "_available_gib", lambda: 8.0)
+    monkeypatch.setattr(preflight, "total_gib", lambda: 8.0)
     found = problems(model(tmp_path / "t", parameters=2 << 30), dtype=dtype)  # 4 GiB as stored, 8 as float32
     assert (found == []) == fits
-    assert fits or "needs about 10.1 GiB (8.0 weights, 0.1 KV cache, 2.0 processes) and 8.0 GiB are free" in found[0]
+    need = "needs about 10.1 GiB (8.0 weights, 0.1 KV cache, 2.0 processes) and 8.0 GiB are all there is"
+    assert fits or need in found[0]
+
+
+def test_memory_that_others_hold_matters_to_a_start_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "total_gib", lambda: 8.0)
+    monkeypatch.setattr(preflight, "available_gib", lambda: 1.0)
+    target = model(tmp_path / "t")
+    assert problems(target) == []
+    with pytest.raises(ValueError, match=r"1\.0 GiB are free; end what holds memory"):
+        preflight.require_loadable(VllmEngine.model_validate({"kind": "vllm", "model": target}))

@@ -17,7 +17,7 @@ def shipped(name: str = SHIPPED[0]) -> Any:
 
 @pytest.fixture
 def models_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "problems", lambda *_: [])
+    monkeypatch.setattr(preflight, "problems", lambda *_, **__: [])
 
 
 @pytest.mark.usefixtures("models_are_there")

@@ -1,0 +1,22 @@
+"""What Ray and vLLM read from the environment before any of our code runs, so that no config file can set it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REQUIRED = {
+    "RAY_AUTH_MODE": "disabled",  # ray.init() leaves a token behind that a later start would demand
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # Ray runs its workers at nice 15: whatever else the machine does would starve them
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+
+def missing(environ: Mapping[str, str]) -> dict[str, str]:
+    """What `environ` does not say; a value of the user's own is left alone."""
+    return {name: value for name, value in REQUIRED.items() if name not in environ}
+
+
+def exports(wanted: Mapping[str, str]) -> str:
+    """The shell command that sets `wanted`."""
+    return "export " + " ".join(f"{name}={value}" for name, value in wanted.items())
