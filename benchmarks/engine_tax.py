@@ -113,7 +113,7 @@ def cell(found: dict[str, list[dict[str, Any]]], pairs: list[tuple[str, str]]) -
 def run(args: argparse.Namespace) -> None:
     """Run the cells that have no result yet."""
     arms, pairs = tax_arms(args.k) if args.what == "tax" else pays_arms(args.policies)
-    out = RESULTS / f"{args.what}_{args.size}"
+    out = args.out / f"{args.what}_{args.size}"
     out.mkdir(parents=True, exist_ok=True)
     todo = [b for b in args.batches if not (out / f"batch_{b}.json").exists()]
     if not todo:
@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="blocks of each arm")
     parser.add_argument("--k", type=int, default=3, help="static K of the tax comparison")
     parser.add_argument("--policies", nargs="+", default=["adaspec", "slo_goodput"])
+    parser.add_argument("--out", type=Path, default=RESULTS, help="a trial's results do not belong in the repository")
     parser.add_argument("--logs", type=Path, default=ROOT / ".bench")
     run(parser.parse_args())
 
