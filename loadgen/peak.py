@@ -1,0 +1,81 @@
+"""`python -m loadgen peak SCENARIO --slo 0.9`: the highest rate that keeps the attainment."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from loadgen import run as runner
+from loadgen import scenario
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What the command takes."""
+    runner.add_target(parser)
+    parser.add_argument("--slo", type=float, required=True, help="share of requests that must attain, 0..1")
+    parser.add_argument("--first", type=float, default=1.0, help="first rate tried, times the scenario's")
+    parser.add_argument("--precision", type=float, default=0.1, help="relative width of the answer")
+    parser.add_argument("--most", type=int, default=12, help="runs at most")
+    parser.add_argument("--out", type=Path, required=True, help="folder: one run a subfolder, peak.json")
+
+
+def run(args: Namespace) -> int:
+    """0, or 2: refused, 3: a run's self-check failed, 4: a run gave no result."""
+    console = Console()
+    try:
+        scenario.load(args.scenario).scaled(args.first)
+    except (ValidationError, ValueError, OSError) as error:
+        Console(stderr=True).print(f"{args.scenario}: {error}", markup=False)
+        return runner.REFUSED
+    tried: dict[float, float] = {}
+
+    def attainment(rate: float) -> float:
+        result = runner.measure(runner.options(args, args.out / f"rate-{rate:.4g}", rate), console)
+        if result is None:
+            raise _Stop(runner.FAILED)
+        if not result["valid"]:
+            console.print("; ".join(result["check"]["problems"]), markup=False)
+            raise _Stop(runner.INVALID)
+        tried[rate] = float(result["total"]["attainment"])
+        console.print(f"rate x {rate:.4g}: attainment {tried[rate]:.3f}")
+        return tried[rate]
+
+    try:
+        best = search(attainment, args.slo, args.first, args.precision, args.most)
+    except _Stop as stop:
+        return stop.status
+    rows = [{"rate": rate, "attainment": share} for rate, share in sorted(tried.items())]
+    (args.out / "peak.json").write_text(json.dumps({"slo": args.slo, "peak": best, "tried": rows}, indent=1) + "\n")
+    console.print("no rate tried attains it" if best is None else f"peak: {best:.4g} times the scenario's rate")
+    return 0
+
+
+class _Stop(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def search(attainment: Callable[[float], float], slo: float, first: float, precision: float, most: int) -> float | None:
+    """The highest rate seen to attain: doubling or halving until both sides are known, then bisection.
+
+    Attainment need not fall evenly; the answer is a rate below one that failed, and above it nothing was seen to pass.
+    None: not even the lowest rate tried attains.
+    """
+    good: float | None = None
+    bad: float | None = None
+    rate = first
+    for _ in range(most):
+        if attainment(rate) >= slo:
+            good = rate
+        else:
+            bad = rate
+        if good is not None and bad is not None and bad / good <= 1 + precision:
+            break
+        rate = 2 * rate if bad is None else rate / 2 if good is None else (good * bad) ** 0.5
+    return good

@@ -1,0 +1,74 @@
+"""How a run stands, twice a second, in a file that a terminal or a script may read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loadgen.outcome import Outcome
+from loadgen.schedule import Schedule
+
+RECENT_S = 10.0
+FILE = "progress.json"
+
+
+class Progress:
+    """Counts, and medians over the answers of the last ten seconds."""
+
+    def __init__(self, schedule: Schedule, out: Path) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self._file = out / FILE
+        self._schedule = schedule
+        self._due_s = np.array([r.at_s for r in schedule.requests])
+        self._recent: deque[Outcome] = deque(maxlen=2000)
+        self._errors: Counter[str] = Counter()
+        self._finished = self._tokens = 0
+        self._note: str | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        self._recent.append(outcome)
+        self._finished += 1
+        self._tokens += outcome.output_tokens
+        if outcome.error is not None:
+            self._errors[outcome.error] += 1
+
+    def no_counters(self, why: str) -> None:
+        self._note = f"no counters: {why}"
+
+    def state(self, now_s: float) -> dict[str, Any]:
+        recent = [
+            o for o in self._recent if o.end_s is not None and o.first_s is not None and o.end_s > now_s - RECENT_S
+        ]
+        ttft = [1e3 * (o.first_s - o.at_s) for o in recent if o.first_s is not None]
+        tpot = [1e3 * (o.chunks_s[-1] - o.chunks_s[0]) / (o.output_tokens - 1) for o in recent if o.output_tokens > 1]
+        return {
+            "at_s": round(now_s, 1),
+            "planned": len(self._due_s),
+            "due": int(np.searchsorted(self._due_s, now_s, "right")),
+            "finished": self._finished,
+            "errors": dict(self._errors),
+            "tokens": self._tokens,
+            "recent_tokens_per_s": round(sum(o.output_tokens for o in recent) / RECENT_S, 1),
+            "recent_ttft_p50_ms": round(float(np.median(ttft)), 1) if ttft else None,
+            "recent_tpot_p50_ms": round(float(np.median(tpot)), 1) if tpot else None,
+            "note": self._note,
+        }
+
+    def write(self, now_s: float) -> None:
+        """Whole or not at all: a reader never sees half a file."""
+        part = self._file.with_suffix(".part")
+        part.write_text(json.dumps(self.state(now_s)))
+        part.replace(self._file)
+
+
+def read(out: Path) -> dict[str, Any] | None:
+    """The last state written; None before the first."""
+    try:
+        found: dict[str, Any] = json.loads((out / FILE).read_text())
+    except FileNotFoundError:
+        return None
+    return found

@@ -1,0 +1,106 @@
+"""A server whose first token and token spacing are known, for `python -m tests.unit.loadgen.known_server`.
+
+Every token is due at an absolute time from the request's arrival, so that its own lateness does not add up. `/hold`
+stops all answers until `/release`; `/received?count=N` answers when N requests have come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from typing import Any
+
+from aiohttp import web
+
+
+class Known:
+    """TTFT and spacing in seconds; as many tokens as max_tokens asks for."""
+
+    def __init__(self, ttft_s: float, gap_s: float) -> None:
+        self.ttft_s, self.gap_s = ttft_s, gap_s
+        self.received: list[dict[str, Any]] = []
+        self.changed = asyncio.Condition()
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        arrived_s = time.perf_counter()
+        body = await request.json()
+        async with self.changed:
+            self.received.append({"body": body, "headers": {k.lower(): v for k, v in request.headers.items()}})
+            self.changed.notify_all()
+        await self.open.wait()
+        if body["prompt" if "prompt" in body else "messages"] == "refuse":
+            return web.json_response({"error": {"message": "full"}}, status=429, headers={"Retry-After": "1"})
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        for i in range(body["max_tokens"]):
+            due_s = arrived_s + self.ttft_s + i * self.gap_s
+            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            await answer.write(event({"choices": [{"index": 0, "text": "x"}]}))
+            if body["prompt"] == "break":
+                request.transport.abort()
+                return answer
+        usage = {"prompt_tokens": 7, "completion_tokens": body["max_tokens"]}
+        await answer.write(event({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+        return answer
+
+    async def wait_received(self, request: web.Request) -> web.Response:
+        async with self.changed:
+            await self.changed.wait_for(lambda: len(self.received) >= int(request.query["count"]))
+        return web.json_response(self.received)
+
+    async def hold(self, _: web.Request) -> web.Response:
+        self.open.clear()
+        return web.Response()
+
+    async def release(self, _: web.Request) -> web.Response:
+        self.open.set()
+        return web.Response()
+
+    async def models(self, _: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "known"}]})
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        tokens = sum(r["body"]["max_tokens"] for r in self.received)
+        lines = {"generation_tokens_total": tokens, "num_requests_running": 0, "num_requests_waiting": 0}
+        return web.Response(text="".join(f'vllm:{k}{{engine="0"}} {v}\n' for k, v in lines.items()))
+
+
+def event(payload: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(payload).encode() + b"\n\n"
+
+
+def application(known: Known) -> web.Application:
+    app = web.Application()
+    app.router.add_post("/v1/completions", known.complete)
+    app.router.add_get("/v1/models", known.models)
+    app.router.add_get("/metrics", known.metrics)
+    app.router.add_get("/received", known.wait_received)
+    app.router.add_post("/hold", known.hold)
+    app.router.add_post("/release", known.release)
+    return app
+
+
+def main() -> None:
+    """Prints its port when it listens."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ttft-ms", type=float, default=50)
+    parser.add_argument("--gap-ms", type=float, default=10)
+    args = parser.parse_args()
+
+    async def serve() -> None:
+        runner = web.AppRunner(application(Known(args.ttft_ms / 1e3, args.gap_ms / 1e3)), access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        print(runner.addresses[0][1], flush=True)  # noqa: T201 - the parent reads it
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main()
