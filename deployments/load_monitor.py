@@ -38,6 +38,10 @@ class LoadMonitor:
         self._tick()
         return Exchanged(outlook=self._outlook([status]), scrape=self._scrape.wanted(status.replica))
 
+    async def leave(self, replica: str) -> None:
+        """A replica that ends in good order."""
+        self._seen.pop(replica, None)
+
     async def expose(self, replica: str, text: str) -> None:
         """A replica's metrics, which an `Exchanged` asked for."""
         self._scrape.deliver(replica, text)

@@ -41,6 +41,7 @@ class Replica:
         self._live = Live(ReplicaConfig(policy=args.engine.safe_policy))
         self._serving = args.engine.safe_policy
         self._monitor = monitor
+        self._policy_at_s = time.time()
         self._reloading = asyncio.Lock()
         self._news = asyncio.Event()
         self._outlook: tuple[LoadOutlook, float] | None = None
@@ -103,6 +104,7 @@ class Replica:
             reloads_rejected=self._live.rejected,
             last_rejection=self._live.rejection,
             received=self._received,
+            policy_at_s=self._policy_at_s,
             residence_s=self._residence_s,
             seats=self.engine.max_num_seqs,
             report=report,
@@ -115,6 +117,7 @@ class Replica:
 
     async def _try(self, user_config: dict[str, Any]) -> list[Problem]:
         parsed = self._live.parse(user_config)
+            await self._leave()
         if isinstance(parsed, list):
             return parsed
         problems = of_policy(parsed.policy, self.engine.k_max)
@@ -131,7 +134,7 @@ class Replica:
             await self.backend.set_policy(spec)
         except (PolicyRefused, EngineFailed) as error:
             return [Problem(field="policy", value=spec.name, fix=str(error))]
-        self._serving = spec
+        self._serving, self._policy_at_s = spec, time.time()
         return []
 
     async def _report_forever(self) -> None:
@@ -160,6 +163,13 @@ class Replica:
         if self._outlook is None:
             return None
         outlook, at_s = self._outlook
+    async def _leave(self) -> None:
+        """Else the monitor would show this replica, under its last policy, until it had been silent for too long."""
+        try:
+            await asyncio.wait_for(self._monitor.leave.remote(self.name), timeout=1)
+        except (RayError, RayServeException, TimeoutError) as error:
+            logger.info("load monitor unreachable, it will forget this replica: %r", error)
+
         return outlook.model_copy(update={"age_s": outlook.age_s + time.monotonic() - at_s})
 
 

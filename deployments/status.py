@@ -31,6 +31,7 @@ class ReplicaStatus(Frozen):
     pid: int
     started_at_s: float
     policy: PolicySpec = Field(description="what the engine runs")
+    policy_at_s: float = Field(default=0.0, description="wall clock at which the engine took it, seconds")
     reloads_applied: int = 0
     reloads_rejected: int = 0
     last_rejection: Rejection | None = None
@@ -53,11 +54,13 @@ class PolicyStatus(Frozen):
 
     replica: str
     policy: PolicySpec
+    policy_at_s: float
     state: dict[str, Any] = Field(description="what the engine's policy says of itself: learned state, faults, models")
     reloads_applied: int
     reloads_rejected: int
     last_rejection: Rejection | None
     age_s: float
+    stale: bool = Field(description="silent for too long: what is shown may not be so any more")
 
     @classmethod
     def of(cls, seen: SeenReplica) -> PolicyStatus:
@@ -66,11 +69,13 @@ class PolicyStatus(Frozen):
         return cls(
             replica=status.replica,
             policy=status.policy,
+            policy_at_s=status.policy_at_s,
             state=status.report.policy_state,
             reloads_applied=status.reloads_applied,
             reloads_rejected=status.reloads_rejected,
             last_rejection=status.last_rejection,
             age_s=seen.age_s,
+            stale=seen.stale,
         )
 
 

@@ -36,12 +36,13 @@ class Service:
         client = serve.context._get_global_client()
         client.deploy_apps(ServeDeploySchema.model_validate(config), _blocking=False)
 
-    def reload(self, **user_config: Any) -> None:
-        """The same file with another `user_config` for the replicas."""
+    def reload(self, **user_config: Any) -> float:
+        """The same file with another `user_config` for the replicas: when Serve had accepted it, wall clock."""
         application = self.config["applications"][0]
         replica = application["deployments"][-1] | {"user_config": user_config}
         deployments = [*application["deployments"][:-1], replica]
         self.deploy(self.config | {"applications": [application | {"deployments": deployments}]})
+        return time.time()
 
     def ready(self, replicas: int = 1) -> None:
         """Serve has finished deploying, and every replica has reported."""
@@ -59,9 +60,9 @@ class Service:
         return {status["pid"] for status in self.replicas()}
 
     def policies(self) -> list[dict[str, Any]]:
-        """What /v1/policy says of each replica; none while the load monitor is silent."""
+        """What /v1/policy says of each replica that is alive; none while the load monitor is silent."""
         found: list[dict[str, Any]] = self.http.get("/v1/policy").json().get("replicas", [])
-        return found
+        return [policy for policy in found if not policy["stale"]]
 
     def samples(self, name: str, **labels: str) -> dict[str, float]:
         """A metric by replica, summed over the labels that are not given."""

@@ -13,6 +13,12 @@ from tests.cluster.streams import PATH, body, events
 GOOD = {"name": "fixed", "params": {"k": 2}}
 
 
+def of_all(service: Service, name: str, replicas: int) -> list[dict[str, Any]]:
+    """What every replica says of its policy, once that is the policy `name` everywhere."""
+    shown = service.policies()
+    return shown if [p["policy"]["name"] for p in shown] == [name] * replicas else []
+
+
 @pytest.fixture(autouse=True)
 def two_replicas(service: Service) -> None:
     service.deploy(config(replicas=2))
@@ -25,14 +31,34 @@ def test_a_new_policy_is_live_on_every_replica_and_in_a_stream_under_way(service
     with service.http.stream("POST", PATH, json=body(4, hold_at=2, gate=gate)) as response:
         parts = events(response)
         before = [next(parts), next(parts)]
-        service.reload(policy={"name": "off", "params": {}})
-        eventually(lambda: [p["policy"]["name"] for p in service.policies()] == ["off", "off"])
+        accepted_at_s = service.reload(policy={"name": "off", "params": {}})
+        shown = eventually(lambda: of_all(service, "off", 2))
         gate.touch()
         *after, done = list(parts)
     assert done == "[DONE]"
     assert [p["system_fingerprint"] for p in before if isinstance(p, dict)] == ["fixed{'k': 2}"] * 2
     assert [p["system_fingerprint"] for p in after if isinstance(p, dict)] == ["off{}"] * 2
     assert service.pids() == pids
+    took_s = max(p["policy_at_s"] for p in shown) - accepted_at_s
+    assert took_s < 2, took_s  # 0.5 s on a machine with nothing else to do
+
+
+def test_a_reload_refuses_no_request_even_with_one_replica(service: Service) -> None:
+    service.deploy(config(replicas=1))
+    service.ready(1)
+    for name in ("off", "fixed"):
+        service.reload(policy={"name": name})
+        statuses = {service.http.post(PATH, json=body(1, stream=False)).status_code}
+        while not of_all(service, name, 1):
+            statuses.add(service.http.post(PATH, json=body(1, stream=False)).status_code)
+        assert statuses == {200}
+
+
+def test_a_replica_that_is_stopped_is_not_shown_any_more(service: Service) -> None:
+    service.deploy(config(replicas=1))
+    service.ready(1)
+    answer = eventually(lambda: len(found := service.http.get("/v1/policy").json()["replicas"]) == 1 and found, 10)
+    assert not answer[0]["stale"]
 
 
 def test_other_parameters_keep_what_was_learned(service: Service) -> None:

@@ -47,6 +47,15 @@ async def test_a_silent_replica_turns_stale_and_is_then_forgotten(clock: Clock) 
     assert [s.status.replica for s in (await monitor.fleet()).replicas] == ["b"]
 
 
+async def test_a_replica_that_leaves_is_gone_at_once(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    await monitor.exchange(status("a"))
+    await monitor.exchange(status("b"))
+    await monitor.leave("a")
+    await monitor.leave("unknown")
+    assert [s.status.replica for s in (await monitor.fleet()).replicas] == ["b"]
+
+
 async def test_the_outlook_sees_this_replicas_batch_and_the_fleets_arrivals(clock: Clock) -> None:
     monitor = LoadMonitor()
     for tick in range(40):

@@ -30,6 +30,8 @@ class Monitor:
         self.lost = False
         self.exchange = Method(self._exchange)
         self.expose = Method(self._expose)
+        self.leave = Method(self._leave)
+        self.left: list[str] = []
 
     async def _exchange(self, status: Any) -> Exchanged:
         self.heard.set()
@@ -40,6 +42,11 @@ class Monitor:
     async def _expose(self, replica: str, text: str) -> None:
         assert "adaspec_reloads_total" in text
         self.exposed.set()
+
+    async def _leave(self, replica: str) -> None:
+        self.left.append(replica)
+        if self.lost:
+            raise TimeoutError
 
 
 @pytest.fixture
@@ -109,6 +116,31 @@ async def test_an_engine_that_fails_while_reporting_makes_the_replica_unhealthy(
     await asyncio.wait([replica._reporting])
     with pytest.raises(EngineFailed, match="reporting ended"):
         await replica.check_health()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_replica_that_ends_tells_the_monitor_and_stops_its_engine(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    made, stopped = Replica.__new__(Replica), asyncio.Event()
+    await made.__init__(AppArgs.model_validate({"engine": {"kind": "fake"}}), monitor, "r")  # type: ignore[misc]
+
+    async def stop() -> None:
+        stopped.set()
+
+    monkeypatch.setattr(made.backend, "stop", stop)
+    monitor.lost = lost
+    await made.__del__()
+    assert monitor.left == ["r"]
+    assert stopped.is_set()
+
+
+async def test_the_time_of_a_swap_is_told_and_a_refused_one_does_not_move_it(replica: Replica) -> None:
+    before = (await replica.status()).policy_at_s
+    await replica.reconfigure(FIXED)
+    swapped = (await replica.status()).policy_at_s
+    await replica.reconfigure({"policy": {"name": "nosuch"}})
+    assert before < swapped == (await replica.status()).policy_at_s
 
 
 async def test_how_many_came_and_how_long_they_stayed_is_reported(replica: Replica) -> None:
