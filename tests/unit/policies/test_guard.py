@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -69,7 +70,7 @@ def hooks(guard: Guard) -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("hook", ["plan", "before_draft", "after_draft", "select", "feedback"])
-@pytest.mark.parametrize("error", [ValueError("broken"), Interrupted()])
+@pytest.mark.parametrize("error", [ValueError("broken"), Interrupted(), SystemExit(3), asyncio.CancelledError()])
 def test_a_fault_in_any_hook_falls_back_to_plain_decoding(hook: str, error: BaseException) -> None:
     guard = Guard(Scripted(**{hook: error}), LIMITS)
     if hook != "plan":
@@ -77,12 +78,58 @@ def test_a_fault_in_any_hook_falls_back_to_plain_decoding(hook: str, error: Base
     answer = hooks(guard)[hook]()
     assert not guard.active
     assert guard.plan(make_view(2)) == StepPlan(k=0, reason="fallback")
-    kind = "interrupted" if isinstance(error, Interrupted) else "raised:ValueError"
+    kind = "interrupted" if isinstance(error, Interrupted) else f"raised:{type(error).__name__}"
     assert guard.faults == {kind: 1}
     if hook == "select":
         assert answer.tolist() == [0, 0]  # nothing verified: always exact
     if hook.endswith("draft"):
         assert answer is False
+
+
+def test_ctrl_c_is_not_a_policys_fault() -> None:
+    guard = Guard(Scripted(plan=KeyboardInterrupt()), LIMITS)
+    with pytest.raises(KeyboardInterrupt):
+        guard.plan(make_view(2))
+    assert guard.active
+
+
+def test_the_engine_says_what_is_not_the_policys_own() -> None:
+    guard = Guard(Scripted(plan=SystemExit()), LIMITS, passes=lambda error: isinstance(error, SystemExit))
+    with pytest.raises(SystemExit):
+        guard.plan(make_view(2))
+    assert guard.active
+
+
+def test_a_policy_that_learns_nothing_is_not_told_anything() -> None:
+    asked: list[Any] = []
+
+    def run(hook: Callable[[], Any], /) -> Any:
+        asked.append(hook)
+        return hook()
+
+    for policy, times in (
+        (FromCallable(lambda _: 0, Params(), PolicyContext(8, default_models(8))), 0),
+        (Scripted(), 1),
+    ):
+        asked.clear()
+        Guard(policy, LIMITS, run).feedback(feedback_of(make_view(2), 0, np.zeros(2), np.zeros(2)))
+        assert len(asked) == times
+
+
+@pytest.mark.parametrize("said", [None, 7, "ab", [1, 2]])
+def test_an_explanation_that_is_no_mapping_is_a_fault(said: Any) -> None:
+    policy = Scripted()
+    policy.explain = lambda: said  # type: ignore[method-assign]  # a user's mistake
+    state = Guard(policy, LIMITS).explain()
+    assert state["fallback"]
+    assert next(iter(state["faults"])) in {"raised:TypeError", "raised:ValueError"}
+
+
+def test_an_explanation_becomes_plain_json() -> None:
+    policy = Scripted()
+    policy.explain = lambda: {"count": np.int64(3), 1: np.arange(2)}  # type: ignore[method-assign,dict-item]  # as users do
+    state = Guard(policy, LIMITS).explain()
+    assert (state["count"], state["1"]) == (3, [0, 1])
 
 
 @pytest.mark.parametrize(
@@ -91,6 +138,7 @@ def test_a_fault_in_any_hook_falls_back_to_plain_decoding(hook: str, error: Base
         StepPlan(k=float("nan")),  # type: ignore[arg-type]  # what a policy may answer all the same
         StepPlan(k=float("inf")),  # type: ignore[arg-type]  # the same
         StepPlan(k=-1),
+        StepPlan(k=1, reason=["no", "string"]),  # type: ignore[arg-type]  # the same
         StepPlan(k=1.5),  # type: ignore[arg-type]  # the same
         StepPlan(k=3, k_by_request=np.array([1])),
         StepPlan(k=3, k_by_request=np.array([[1, 2]])),

@@ -22,7 +22,7 @@ OWN = "tests.unit.deployments.engine.own_policies:"
 
 def new_host(name: str, settings: dict[str, Any] | None = None, **params: Any) -> PolicyHost:
     """Limits are far away unless `settings` says otherwise: a busy machine must not fail a test."""
-    limits = {"soft_limit_ms": 1e6, "hard_limit_ms": 6e4, **(settings or {})}
+    limits = {"soft_limit_ms": 1e6, "hard_limit_ms": 6e4, "build_limit_ms": 6e4, **(settings or {})}
     return PolicyHost(EngineSettings(policy=PolicySpec(name=name, params=params), **limits), K_MAX)
 
 

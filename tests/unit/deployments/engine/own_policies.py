@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -21,14 +23,22 @@ from policies.api import (
 )
 from policies.base import BasePolicy, Params
 
-Hook = Literal["plan", "before_draft", "after_draft", "select", "feedback", "explain", "never"]
+Hook = Literal[
+    "never", "init", "plan", "before_draft", "after_draft", "select", "feedback", "explain", "snapshot", "restore"
+]
+
+
+def loop() -> None:
+    """Endless, and the watchdog's timer comes at once: no test waits for it, none fails because it came early."""
+    while True:
+        signal.raise_signal(signal.SIGALRM)
 
 
 class FaultyParams(Params):
     """Where it goes wrong, and how."""
 
     hook: Hook = "never"
-    fault: Literal["raise", "loop"] = "raise"
+    fault: Literal["raise", "loop", "exit", "stopped"] = "raise"  # stopped: the process is told to end
 
 
 class Faulty(BasePolicy[FaultyParams]):
@@ -38,13 +48,22 @@ class Faulty(BasePolicy[FaultyParams]):
     stops_early = True
     Params = FaultyParams
 
+    def __init__(self, params: FaultyParams, context: PolicyContext) -> None:
+        super().__init__(params, context)
+        self._at("init")
+
     def _at(self, hook: Hook) -> None:
         if self.params.hook != hook:
             return
-        if self.params.fault == "raise":
-            raise LookupError(hook)
-        while True:
-            pass
+        match self.params.fault:
+            case "raise":
+                raise ArithmeticError(hook)
+            case "exit":
+                sys.exit(hook)
+            case "stopped":
+                signal.raise_signal(signal.SIGTERM)
+            case "loop":
+                loop()
 
     def plan(self, view: StepView) -> StepPlan:
         self._at("plan")
@@ -68,6 +87,13 @@ class Faulty(BasePolicy[FaultyParams]):
     def explain(self) -> dict[str, Any]:
         self._at("explain")
         return {}
+
+    def snapshot(self) -> dict[str, Any]:
+        self._at("snapshot")
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._at("restore")
 
 
 class AnswerParams(Params):

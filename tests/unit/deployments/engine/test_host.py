@@ -6,8 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.engine.host import Verified
+from policies.api import FloatArray, StepFeedback
+from policies.models import Models, StepLoad
 from policies.registry import CONTROLLERS
 from tests.unit.deployments.engine.fake_loop import K_MAX, OWN, WRAPPED, Loop, new_host
+from tests.unit.policies.worlds import make_view
 
 
 def params_of(name: str) -> dict[str, Any]:
@@ -74,6 +77,48 @@ def test_the_models_learn_whatever_the_policy() -> None:
     after = loop.host.snapshot()
     assert after["cost"] != before["cost"]
     assert after["acceptance"] != before["acceptance"]
+
+
+class Pupil:
+    """A cost model that only counts what it is asked and taught."""
+
+    def __init__(self) -> None:
+        self.asked = self.taught = 0
+
+    def step_s(self, load: StepLoad, k: Any, verify_tokens: Any) -> FloatArray:
+        self.asked += 1
+        return np.asarray(0.02)
+
+    def observe(self, seen: StepFeedback) -> None:
+        self.taught += 1
+
+
+def test_steps_without_drafts_that_are_alike_teach_every_fourth_time() -> None:
+    host = new_host("off")
+    pupil: Any = Pupil()
+    host.models = Models(pupil, host.models.acceptance)
+    loop = Loop(host)
+    loop.run(41)
+    assert (pupil.taught, pupil.asked) == (11, 11)
+    loop.batch, loop.temperature = 2, np.zeros(2)
+    loop.step()
+    assert pupil.taught == 12  # another batch says something new
+    host.set_policy("fixed", {"k": 1})
+    loop.run(10)
+    assert (pupil.taught, pupil.asked) == (22, 22)
+
+
+def test_a_prompt_beside_a_plain_step_always_teaches() -> None:
+    host = new_host("off")
+    pupil: Any = Pupil()
+    host.models = Models(pupil, host.models.acceptance)
+    loop = Loop(host, batch=1)
+    loop.run(2)
+    drafting = host.plan(make_view(1))
+    host.select(drafting, 0, {}, sampled=False, draft_s=0.0)
+    none = np.zeros(1, np.int64)
+    host.feedback(drafting, Verified(np.arange(1), none, none, 9, 0.02, 0.03, idle=False))
+    assert (pupil.taught, pupil.asked) == (2, 1)
 
 
 def test_feedback_knows_only_the_requests_that_are_still_there() -> None:

@@ -1,15 +1,20 @@
+import signal
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from tests.unit.deployments.engine.fake_loop import K_MAX, OWN, Loop, new_host
 
+FAULTS = {"raise": "raised:ArithmeticError", "loop": "interrupted", "exit": "raised:SystemExit"}
 
-@pytest.mark.parametrize("fault", ["raise", "loop"])
+
+@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("hook", ["plan", "before_draft", "after_draft", "select", "feedback"])
 def test_a_fault_in_any_hook_falls_back_to_plain_decoding(hook: str, fault: str) -> None:
-    kind = {"raise": "raised:LookupError", "loop": "interrupted"}[fault]
-    loop = Loop(new_host(OWN + "Faulty", {"hard_limit_ms": 20}, hook=hook, fault=fault))
+    kind = FAULTS[fault]
+    loop = Loop(new_host(OWN + "Faulty", hook=hook, fault=fault))
     first = loop.step()
     if hook != "feedback":
         assert first.lengths.tolist() == [0, 0, 0]
@@ -63,9 +68,37 @@ def test_hooks_that_take_too_long_three_times_fall_back() -> None:
     assert loop.report().fallbacks == {"overrun": 1}
 
 
-@pytest.mark.parametrize("fault", ["raise", "loop"])
+@pytest.fixture
+def ends_on_sigterm() -> Iterator[None]:
+    """As vLLM's worker does."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit
+
+    before = signal.signal(signal.SIGTERM, end)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("ends_on_sigterm")
+def test_a_process_told_to_end_while_a_hook_runs_ends() -> None:
+    loop = Loop(new_host(OWN + "Faulty", hook="plan", fault="stopped"))
+    with pytest.raises(SystemExit):
+        loop.step()
+    assert loop.report().fallbacks == {}
+
+
+@pytest.mark.usefixtures("ends_on_sigterm")
+@pytest.mark.parametrize("hook", ["init", "snapshot", "restore"])
+def test_a_process_told_to_end_while_a_policy_is_swapped_ends(hook: str) -> None:
+    host = new_host(OWN + "Faulty", hook="snapshot" if hook == "snapshot" else "never", fault="stopped")
+    with pytest.raises(SystemExit):
+        host.set_policy(OWN + "Faulty", {"hook": hook, "fault": "stopped"})
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_report_comes_even_where_the_policy_cannot_explain_itself(fault: str) -> None:
-    loop = Loop(new_host(OWN + "Faulty", {"hard_limit_ms": 20}, hook="explain", fault=fault))
+    loop = Loop(new_host(OWN + "Faulty", hook="explain", fault=fault))
     loop.step()
     assert loop.report().policy_state["fallback"]
 
@@ -84,3 +117,41 @@ def test_reporting_is_not_part_of_a_steps_hooks() -> None:
     loop.host.exchange(None)
     assert loop.host._watchdog.take_step_s() == 0.0
     assert loop.report().decide_s > 0
+
+
+def test_a_reason_that_is_no_string_is_refused() -> None:
+    loop = Loop(new_host(OWN + "Answers", plan={"k": 2, "reason": ["not", "hashable"]}))
+    assert loop.run(2) == [0, 0]
+    assert loop.report().fallbacks == {"impossible": 1}
+
+
+@pytest.mark.parametrize("hook", ["init", "snapshot", "restore"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_while_a_policy_is_swapped_leaves_one_serving(hook: str, fault: str) -> None:
+    loop = Loop(new_host(OWN + "Faulty", hook="snapshot" if hook == "snapshot" else "never", fault=fault))
+    answer = loop.host.set_policy(OWN + "Faulty", {"hook": hook if hook != "snapshot" else "never", "fault": fault})
+    assert answer["ok"] == (hook != "init")
+    assert loop.run(2) == [3, 3]
+    kind = "reload_rejected" if hook == "init" else "state_not_restored"
+    assert loop.report().fallbacks == {kind: 1}
+    if hook == "init" and fault == "loop":
+        assert "build_limit_ms = 60000" in answer["error"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_policy_that_cannot_be_saved_does_not_keep_the_models_from_a_sibling(fault: str) -> None:
+    loop = Loop(new_host(OWN + "Faulty", hook="snapshot", fault=fault))
+    loop.run(10)
+    saved = loop.host.snapshot()
+    assert saved["policy"]["state"] is None
+    assert loop.report().fallbacks == {FAULTS[fault]: 1}
+    sibling = new_host(OWN + "Faulty")
+    sibling.restore(saved)
+    assert sibling.snapshot()["cost"] == saved["cost"]
+    assert Loop(sibling).report().fallbacks == {}
+
+
+def test_building_a_policy_is_not_part_of_a_steps_hooks() -> None:
+    loop = Loop(new_host("fixed", k=2))
+    loop.host.set_policy("fixed", {"k": 1})
+    assert loop.host._watchdog.take_step_s() == 0.0

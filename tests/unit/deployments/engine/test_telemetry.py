@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deployments.engine.telemetry import Telemetry
+from deployments.engine.telemetry import MOST_REASONS, Telemetry
 from policies.api import StepPlan
 from tests.unit.policies.worlds import feedback_of, make_view
 
@@ -58,3 +58,21 @@ def test_gauges_are_those_of_the_last_plan() -> None:
     report = telemetry.report(0.0)
     assert (report.batch, report.context_tokens, report.waiting) == (2, 7, 9)
     assert (report.waiting_prefill_tokens, report.free_kv_fraction) == (70, 0.5)
+
+
+def test_what_the_scheduler_did_adds_up() -> None:
+    telemetry = Telemetry(k_max=4)
+    telemetry.scheduled(2, 0)
+    telemetry.scheduled(0, 64)
+    telemetry.stepped(3, prompt_chunks=1)
+    report = telemetry.report(0.0)
+    assert (report.preemptions, report.prefix_hit_tokens, report.prompt_chunks) == (2, 64, 1)
+
+
+def test_reasons_that_never_come_again_do_not_pile_up() -> None:
+    telemetry = Telemetry(k_max=4)
+    for step in range(200):
+        telemetry.planned(make_view(1), StepPlan(k=0, reason="off" if step % 2 else f"step {step}"))
+    reasons = telemetry.report(0.0).reasons
+    assert len(reasons) == MOST_REASONS + 1
+    assert (reasons["off"], sum(reasons.values())) == (100, 200)

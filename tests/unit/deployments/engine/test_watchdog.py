@@ -1,14 +1,17 @@
 import contextlib
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 
 import pytest
 
 from deployments.engine.watchdog import Watchdog
 from policies.guard import Interrupted
+from tests.unit.deployments.engine.own_policies import loop
 
 HARD_S = 0.02
 
@@ -38,9 +41,9 @@ def test_an_endless_loop_is_interrupted(hook: Callable[[], None]) -> None:
 
 
 def test_after_an_interruption_the_next_hook_runs() -> None:
-    watchdog = Watchdog(HARD_S)
+    watchdog = Watchdog(60.0)
     with pytest.raises(Interrupted):
-        watchdog.run(endless)
+        watchdog.run(loop)
     assert watchdog.run(lambda: 7) == 7
 
 
@@ -66,6 +69,42 @@ def test_an_alarm_after_the_hook_has_returned_is_ignored() -> None:
 def test_the_alarm_is_live_while_a_hook_runs() -> None:
     with pytest.raises(Interrupted):
         Watchdog(60.0).run(lambda: signal.raise_signal(signal.SIGALRM))
+
+
+def test_the_limit_is_of_wall_time_and_may_be_another_for_one_call() -> None:
+    watchdog = Watchdog(60.0)
+    with pytest.raises(Interrupted):
+        watchdog.run_within(HARD_S, threading.Event().wait)  # a hook that waits uses no CPU time at all
+    assert watchdog.run_within(7.0, lambda: signal.getitimer(signal.ITIMER_REAL)[1]) == 7.0
+    assert watchdog.run(lambda: signal.getitimer(signal.ITIMER_REAL)[1]) == 60.0
+
+
+def ended(hook: Callable[[], object]) -> BaseException:
+    """What leaves the watchdog."""
+    try:
+        Watchdog(60.0).run(hook)
+    except BaseException as error:  # noqa: BLE001 - that is the question
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_an_exit_of_the_policys_own_is_told_from_the_processs() -> None:
+    def end(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        told, own = ended(lambda: signal.raise_signal(signal.SIGTERM)), ended(sys.exit)
+        outside = [Watchdog.came_from_outside(error) for error in (told, own)]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert isinstance(told, SystemExit)
+    assert isinstance(own, SystemExit)
+    assert outside == [True, False]
+
+
+def test_ctrl_c_comes_from_outside() -> None:
+    assert Watchdog.came_from_outside(ended(lambda: signal.raise_signal(signal.SIGINT)))
 
 
 class Clock:
