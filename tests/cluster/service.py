@@ -100,6 +100,7 @@ def config(
                         "backpressure_config": {"status_code": 429, "retry_after_s": 2},
                         "health_check_period_s": 1,
                         "graceful_shutdown_timeout_s": 1,
+                        "rolling_update_percentage": 0.5,
                         "ray_actor_options": {"num_cpus": 0},
                         "user_config": {"policy": {"name": "fixed", "params": {"k": 2}}},
                     },
