@@ -76,9 +76,10 @@ test: $(STAMP) models ## Everything: unit, local, cluster, engine
 .PHONY: models
 models: .models/target-30m/config.json .models/target-270m/config.json ## Grow the demo target to 30M and 270M parameters
 
-.models/target-%/config.json: models/grow.py | $(STAMP)
+.models/target-%/config.json: models/grow.py models/target/model.safetensors | $(STAMP)
 	@echo "models: growing the target to $*"
 	@python models/grow.py --size $* --out $(@D)
+	@touch $@
 
 .PHONY: lock
 # uv knows where PyTorch keeps its CPU wheels; UV_TORCH="--find-links DIR" takes them from a folder instead.

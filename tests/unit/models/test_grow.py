@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from models.grow import SIZES, Shape, grow, main
+from models.grow import SIZES, TOKENIZER_FILES, Shape, grow, main
 
 MODELS = Path(__file__).parents[3] / "models"
 # The two compute the same sums in another order and round the scaled norms anew. float32 keeps 2**-24 = 6e-8 of a
@@ -94,3 +94,24 @@ def test_the_shipped_target_grows_to_30m_by_the_command_once(
     assert (tmp_path / "tokenizer.json").read_bytes() == (MODELS / "target" / "tokenizer.json").read_bytes()
     main()
     assert "already there" in capsys.readouterr().out
+
+
+def test_a_source_trained_anew_is_grown_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    monkeypatch.setitem(SIZES, "30m", Shape(64, 96, 3))
+    monkeypatch.setattr(sys, "argv", ["grow.py", "--size", "30m", "--out", str(out), "--source", str(source)])
+    trained = tiny()
+    for said in ("parameters", "already there"):
+        trained.save_pretrained(source)
+        for name in TOKENIZER_FILES:
+            (source / name).write_text("{}")
+        main()
+        assert said in capsys.readouterr().out
+    trained.model.norm.weight.data[0] *= 1.01
+    trained.save_pretrained(source)
+    main()
+    assert "parameters" in capsys.readouterr().out
+    grown = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+    assert difference(trained, grown) < TOLERANCE
