@@ -33,6 +33,7 @@ class FakeRequest:
     id: str
     hold_at: int | None
     until: Path | None
+    extra_args: dict[str, Any]
 
     @classmethod
     def of(cls, body: dict[str, Any], headers: Any, *, chat: bool) -> FakeRequest:
@@ -49,6 +50,7 @@ class FakeRequest:
             id=headers.get("x-request-id", "fake"),
             hold_at=held.get("hold_at"),
             until=Path(held["until"]) if held else None,
+            extra_args=body.get("vllm_xargs") or {},
         )
 
 

@@ -6,21 +6,28 @@ Its contract:
 - With `"fake": {"hold_at": i, "until": path}` in its body a request emits token i only once the file `path` exists.
 - `system_fingerprint` of every part of an answer names the policy it was made under.
 - A policy is really built from the registry; new parameters keep the learned state, a new name starts afresh.
+- With `step_ms` tokens come in decode steps instead (fake_steps.py): the policy really runs, on times and acceptance
+  that are made up.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 import time
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from starlette.applications import Starlette
 
 from deployments.backend import PolicyRefused
+from deployments.engine.requests import SLO_KEY
 from deployments.fake_api import FakeRequest, routes
+from deployments.fake_steps import FakeSteps, Seat
 from deployments.settings import FakeEngine
 from policies.api import PolicyContext
 from policies.estimators import default_models
@@ -39,6 +46,8 @@ class FakeBackend:
         self.spec = engine.safe_policy
         self.outlook: LoadOutlook | None = None
         self._learned_tokens = 0
+        self._steps = FakeSteps(engine) if engine.step_ms else None
+        self._requests = itertools.count()
         self.app = Starlette(routes=routes(self))
 
     async def start(self) -> None:
@@ -52,10 +61,12 @@ class FakeBackend:
         if spec.name != self.spec.name:
             self._learned_tokens = 0
         self.spec = spec
-        return self._policy_state()
+        return self._policy_state() if self._steps is None else self._steps.host.set_policy(spec.name, spec.params)
 
     async def exchange(self, outlook: LoadOutlook | None) -> ReplicaReport:
         self.outlook = outlook
+        if self._steps is not None:
+            return ReplicaReport.model_validate(self._steps.host.exchange(outlook))
         return ReplicaReport(
             at_s=time.time(),
             batch=self.counters["running"],
@@ -74,9 +85,8 @@ class FakeBackend:
         """The words of one choice, in time."""
         self.counters["running"] += 1
         try:
-            for i in range(request.limit):
+            async for i in self._paced(request, choice):
                 await self._pass_gate(request, i)
-                await asyncio.sleep(self._duration_s(i))
                 self.counters["tokens"] += 1
                 self._learned_tokens += 1
                 yield self._word(request, choice, i)
@@ -85,6 +95,22 @@ class FakeBackend:
             raise
         finally:
             self.counters["running"] -= 1
+
+    async def _paced(self, request: FakeRequest, choice: int) -> AsyncIterator[int]:
+        """Numbers of the tokens, each when its time has come."""
+        if self._steps is None:
+            for i in range(request.limit):
+                await asyncio.sleep(self._duration_s(i))
+                yield i
+            return
+        slo_ms, words = request.extra_args.get(SLO_KEY), len(request.prompt.split())
+        name = f"{request.id}-{choice}-{next(self._requests)}"
+        seat = Seat(name, request.limit, words, float(slo_ms) / 1e3 if slo_ms else math.inf)
+        numbers = itertools.count()
+        async with aclosing(self._steps.tokens(seat, request.extra_args)) as gains:
+            async for gained in gains:
+                for i in itertools.islice(numbers, gained):
+                    yield i
 
     def fingerprint(self) -> str:
         return f"{self.spec.name}{self.spec.params}"

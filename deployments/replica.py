@@ -18,11 +18,12 @@ from ray.serve.handle import DeploymentHandle
 from deployments.backend import Backend, EngineFailed, PolicyRefused, make
 from deployments.calls import Call, Head, answer, whole
 from deployments.live import Live
+from deployments.observe import speculation
 from deployments.problems import Problem, of_policy
 from deployments.replica_metrics import ReplicaMetrics
 from deployments.settings import AppArgs, ReplicaConfig
 from deployments.status import ReplicaStatus
-from policies.exchange import LoadOutlook
+from policies.exchange import LoadOutlook, ReplicaReport
 from policies.registry import PolicySpec
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Replica:
         self._reloading = asyncio.Lock()
         self._news = asyncio.Event()
         self._outlook: tuple[LoadOutlook, float] | None = None
+        self._report_now: ReplicaReport | None = None
         self._received = 0
         self._residence_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
@@ -78,9 +80,10 @@ class Replica:
             self._news.set()
 
     async def exposition(self) -> str:
-        """The engine's metrics and ours."""
+        """The engine's metrics and ours, of the last report."""
         _, engine = await whole(self.backend.app, Call("GET", "/metrics"))
-        return engine.decode() + self.metrics.exposition()
+        ours = speculation.exposition(self._report_now, self.engine.k_max)
+        return engine.decode() + ours + self.metrics.exposition(refused=self._live.rejection is not None)
 
     async def check_health(self) -> None:
         """Serve replaces the replica when this raises: a dead engine, or one that answers nothing any more."""
@@ -95,6 +98,7 @@ class Replica:
         """The engine's figures and what this replica knows beside them."""
         report = await self.backend.exchange(self._aged_outlook())
         self._answered_at_s = time.monotonic()
+        self._report_now = report
         return ReplicaStatus(
             replica=self.name,
             pid=os.getpid(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 
 class ReplicaMetrics:
@@ -24,6 +24,11 @@ class ReplicaMetrics:
             "Reports the load monitor did not take; the policy then goes by local state only.",
             registry=self._registry,
         )
+        self._refused = Gauge(
+            "adaspec_config_refused",
+            "1 while the last config sent to this replica stands refused: adaspec_config_refused == 1.",
+            registry=self._registry,
+        )
         self._warned = False
         for outcome in ("applied", "rejected"):
             self._reloads.labels(outcome)
@@ -37,5 +42,6 @@ class ReplicaMetrics:
         first, self._warned = not self._warned, True
         return first
 
-    def exposition(self) -> str:
+    def exposition(self, *, refused: bool) -> str:
+        self._refused.set(refused)
         return generate_latest(self._registry).decode()

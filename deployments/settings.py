@@ -60,6 +60,10 @@ class FakeEngine(Speculation):
     tpot_ms: float = Field(default=0.0, ge=0, description="between tokens at batch 1, milliseconds")
     tpot_per_request_ms: float = Field(default=0.0, ge=0, description="added for every other running request")
     max_model_len: int = Field(default=4096, ge=16, description="tokens")
+    step_ms: float = Field(default=0.0, ge=0, description="a decode step under the real policy; 0: `tpot_ms` instead")
+    step_token_ms: float = Field(default=0.0, ge=0, description="added for every token in the step's pass")
+    draft_ms: float = Field(default=0.0, ge=0, description="one draft pass")
+    acceptance: float = Field(default=0.7, gt=0, le=1, description="mean confidence of a draft token, and its odds")
 
 
 Engine = Annotated[VllmEngine | FakeEngine, Field(discriminator="kind")]

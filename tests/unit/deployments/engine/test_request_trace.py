@@ -1,10 +1,12 @@
+from typing import Any
+
 from deployments.engine.request_trace import CHANGES, KEPT, TRACE_KEY, TraceBook
 from tests.unit.deployments.engine.fake_loop import OWN, Loop, new_host
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def traced(host_name: str = "fixed", **params: int) -> Loop:
+def traced(host_name: str = "fixed", **params: Any) -> Loop:
     loop = Loop(new_host(host_name, **params), batch=2)
     loop.host.traces.scheduled("r1", {TRACE_KEY: PARENT})
     loop.host.traces.scheduled("r0", None)

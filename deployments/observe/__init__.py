@@ -1,0 +1,1 @@
+"""Shows: metrics, traces and the live page."""
