@@ -130,7 +130,7 @@ def test_a_policy_deployed_in_the_middle_of_a_stream_is_live_at_once(service: Se
     raw["applications"][0]["deployments"][-1]["user_config"]["policy"] = {"name": "fixed", "params": {"k": 1}}
     file.write_text(yaml.safe_dump(raw))
     subprocess.run(["serve", "deploy", str(file)], check=True, capture_output=True)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120  # a hang, not a slow machine
     while (after := policy(service))["policy"]["name"] != "fixed":
         assert time.monotonic() < deadline
     assert after["replica"] == before["replica"]
@@ -138,5 +138,5 @@ def test_a_policy_deployed_in_the_middle_of_a_stream_is_live_at_once(service: Se
 
 
 def policy(service: Server) -> dict[str, Any]:
-    (found,) = httpx.get(f"{service.url}/v1/policy", timeout=10).json()["replicas"]
+    (found,) = httpx.get(f"{service.url}/v1/policy", timeout=60).json()["replicas"]
     return dict(found)
