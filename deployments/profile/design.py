@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +55,12 @@ def first_runs(limits: Limits, seed: int) -> list[Run]:
     """Every batch at a short context; a few also at a long one, with prompts joining, and sampled. Shuffled."""
     rng = np.random.default_rng(seed)
     sizes = batches(limits.max_batch)
-    some = sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
+    middle = sizes[len(sizes) // 2]
+    some = sorted({sizes[0], middle, sizes[-1]})
     runs = [_run(limits, rng, size) for size in sizes]
     runs += [_run(limits, rng, size, context_tokens=long) for size in some if (long := long_context(limits, size))]
-    runs += [_run(limits, rng, size, join_every=3) for size in (2, 6, *some[1:]) if size < limits.max_batch]
-    runs += [_run(limits, rng, some[1], temperature=1.0)]
+    runs += [_run(limits, rng, size, join_every=3) for size in sorted({2, 6, middle}) if size < limits.max_batch]
+    runs += [_run(limits, rng, middle, temperature=1.0)]
     order = rng.permutation(len(runs))  # no trend of the machine may look like a trend of the shape
     return [runs[i] for i in order]
 
@@ -73,11 +73,9 @@ def long_context(limits: Limits, batch: int) -> int:
     return most if most >= 2 * SHORT_TOKENS else 0
 
 
-def more_runs(limits: Limits, shapes: list[Shape], seed: int) -> Iterator[Run]:
-    """Without end: the batch whose times are least certain, relative to what they are. `shapes` may grow meanwhile."""
-    rng = np.random.default_rng(seed)
-    while True:
-        yield _run(limits, rng, least_certain(shapes))
+def again(limits: Limits, shapes: list[Shape], seed: int) -> Run:
+    """The batch whose times are least certain, relative to what they are."""
+    return _run(limits, np.random.default_rng(seed), least_certain(shapes))
 
 
 def least_certain(shapes: list[Shape]) -> int:

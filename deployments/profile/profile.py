@@ -47,10 +47,21 @@ class Profile(Strict):
 
     def save(self, path: Path) -> None:
         """Writes JSON with a checksum; the file appears whole or not at all."""
-        content = self.model_dump(mode="json")
+        sealed = Sealed(**dict(self), checksum=self.digest())
         unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps({**content, "checksum": _checksum(content)}, indent=1) + "\n")
+        unfinished.write_text(sealed.model_dump_json(indent=1) + "\n")
         unfinished.replace(path)
+
+    def digest(self) -> str:
+        """SHA-256 of everything but the checksum."""
+        content = self.model_dump(mode="json", exclude={"checksum"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class Sealed(Profile):
+    """A profile as it lies on disk."""
+
+    checksum: str
 
 
 def load(path: Path, key: Key) -> Profile:
@@ -70,18 +81,12 @@ def load(path: Path, key: Key) -> Profile:
 def read(path: Path) -> Profile:
     """The profile at `path`, whatever it was made for. Raises ProfileRefused as `load`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        checksum = content.pop("checksum", None)
-        profile = Profile.model_validate(content)
+        found = Sealed.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ProfileRefused(f"args.engine.profile: {path}: {error.strerror}; {REMEDY}") from error
-    except (ValidationError, ValueError, AttributeError) as error:
+    except ValidationError as error:
         why = str(error).splitlines()[0]
         raise ProfileRefused(f"args.engine.profile: {path}: truncated or not a profile ({why}); {REMEDY}") from error
-    if checksum != _checksum(content):
+    if found.checksum != found.digest():
         raise ProfileRefused(f"args.engine.profile: {path}: its checksum does not match its content; {REMEDY}")
-    return profile
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return found

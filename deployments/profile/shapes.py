@@ -36,6 +36,11 @@ class Shape:
         """Tokens in the target's pass."""
         return self.batch + self.verified_tokens + self.prefill_tokens
 
+    @property
+    def alike(self) -> tuple[int, int, int]:
+        """The same for shapes whose times can be compared: batch, K, octave of context."""
+        return self.batch, self.k, _octave(self.context_tokens)
+
 
 def shapes_of(rows: Iterable[Iterable[float]]) -> list[Shape]:
     """Steps as `probe.COLUMNS` grouped by batch, K, and octaves of context, prompt and catch-up tokens."""
@@ -56,7 +61,7 @@ def _octave(count: float) -> int:
 
 
 def _shape(rows: FloatArray) -> Shape:
-    column = dict(zip(COLUMNS, rows.T, strict=True))
+    column = dict(zip(COLUMNS, _undisturbed(rows).T, strict=True))
     mean = {name: float(values.mean()) for name, values in column.items()}
     median = {name: float(np.median(column[name])) for name in ("draft_s", "verify_s", "step_s")}
     spread = MAD_TO_DEVIATION * float(np.median(np.abs(column["step_s"] - median["step_s"])))
@@ -69,5 +74,22 @@ def _shape(rows: FloatArray) -> Shape:
         prefill_tokens=mean["prefill_tokens"],
         catch_up_tokens=mean["catch_up_tokens"],
         **median,
-        relative_error=1.25 * spread / median["step_s"] / len(rows) ** 0.5,
+        relative_error=1.25 * spread / median["step_s"] / len(column["step_s"]) ** 0.5,
     )
+
+
+def _undisturbed(rows: FloatArray) -> FloatArray:
+    """The half of the steps that waited least for a core, less what they waited: that is the neighbours' cost."""
+    step, draft_waited, waited = (COLUMNS.index(name) for name in ("step_s", "draft_waited_s", "waited_s"))
+    share = rows[:, waited] / rows[:, step]
+    kept = rows[share <= np.median(share)].copy()
+    kept[:, COLUMNS.index("draft_s")] -= kept[:, draft_waited]
+    kept[:, COLUMNS.index("verify_s")] -= kept[:, waited] - kept[:, draft_waited]
+    kept[:, step] -= kept[:, waited]
+    return kept
+
+
+def disturbed_share(rows: Iterable[Iterable[float]]) -> float:
+    """Of all measured time, the share in which the worker waited for a core."""
+    table = np.array([list(row) for row in rows], np.float64).reshape(-1, len(COLUMNS))
+    return float(table[:, COLUMNS.index("waited_s")].sum() / table[:, COLUMNS.index("step_s")].sum())
