@@ -41,8 +41,8 @@ class Replica:
         self.metrics = ReplicaMetrics()
         self._live = Live(ReplicaConfig(policy=args.engine.safe_policy))
         self._serving = args.engine.safe_policy
-        self._monitor = monitor
         self._policy_at_s = time.time()
+        self._monitor = monitor
         self._reloading = asyncio.Lock()
         self._news = asyncio.Event()
         self._outlook: tuple[LoadOutlook, float] | None = None
@@ -104,11 +104,11 @@ class Replica:
             pid=os.getpid(),
             started_at_s=self._started_at_s,
             policy=self._serving,
+            policy_at_s=self._policy_at_s,
             reloads_applied=self._live.applied,
             reloads_rejected=self._live.rejected,
             last_rejection=self._live.rejection,
             received=self._received,
-            policy_at_s=self._policy_at_s,
             residence_s=self._residence_s,
             seats=self.engine.max_num_seqs,
             report=report,
@@ -117,11 +117,11 @@ class Replica:
     async def __del__(self) -> None:
         if self._reporting is not None:  # else the engine never started
             self._reporting.cancel()
+            await self._leave()
             await self.backend.stop()
 
     async def _try(self, user_config: dict[str, Any]) -> list[Problem]:
         parsed = self._live.parse(user_config)
-            await self._leave()
         if isinstance(parsed, list):
             return parsed
         problems = of_policy(parsed.policy, self.engine.k_max)
@@ -163,10 +163,6 @@ class Replica:
             if self.metrics.exchange_failed():
                 logger.warning("load monitor unreachable, local state only: %r", error)
 
-    def _aged_outlook(self) -> LoadOutlook | None:
-        if self._outlook is None:
-            return None
-        outlook, at_s = self._outlook
     async def _leave(self) -> None:
         """Else the monitor would show this replica, under its last policy, until it had been silent for too long."""
         try:
@@ -174,6 +170,10 @@ class Replica:
         except (RayError, RayServeException, TimeoutError) as error:
             logger.info("load monitor unreachable, it will forget this replica: %r", error)
 
+    def _aged_outlook(self) -> LoadOutlook | None:
+        if self._outlook is None:
+            return None
+        outlook, at_s = self._outlook
         return outlook.model_copy(update={"age_s": outlook.age_s + time.monotonic() - at_s})
 
 
