@@ -57,7 +57,7 @@ class AdaptiveProposer:
     def propose(self, num_speculative_tokens: int, **inputs: Any) -> list[list[int]]:
         """Draft tokens to verify, one list a request in the engine's order."""
         started = time.perf_counter()
-        self._slots = []
+        self._slots, self._last_draft_probs = [], None
         if self.catch_up is not None:
             self.catch_up.before_draft(self, self.book, inputs["common_attn_metadata"], run=not self._skip)
         if not self._skip:
