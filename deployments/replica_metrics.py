@@ -42,6 +42,6 @@ class ReplicaMetrics:
         first, self._warned = not self._warned, True
         return first
 
-    def exposition(self, *, refused: bool) -> str:
+    def exposition(self, *, refused: bool = False) -> str:
         self._refused.set(refused)
         return generate_latest(self._registry).decode()
