@@ -10,6 +10,7 @@ COMMANDS = {
     "run": ("loadgen.run", "send a scenario to an OpenAI-compatible server and report"),
     "compare": ("loadgen.compare", "a baseline's runs against others': paired intervals, a verdict, an exit status"),
     "peak": ("loadgen.peak", "the highest rate that keeps an SLO attainment"),
+    "sweep": ("loadgen.sim.sweep", "what K a policy chooses at batch 1 to 128, under a profile of `make profile`"),
     "sim": ("loadgen.sim.command", "simulate a fleet: the same policies, a true cost and acceptance model"),
 }
 """Command -> module with `add_arguments(parser)` and `run(args) -> exit status`, and its one-line help."""

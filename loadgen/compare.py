@@ -22,41 +22,48 @@ from loadgen.results import Run, read
 from loadgen.sim.rng import FloatArray, generator
 from loadgen.table import Table
 
-RESAMPLES = 2000
+RESAMPLES, BATCH = 2000, 100  # BATCH bounds memory: BATCH x requests numbers at a time
 WORSE, REFUSED = 1, 2
 IntArray = NDArray[np.int64]
-Statistic = Callable[[Table, IntArray], float]
+Statistic = Callable[[IntArray], FloatArray]
+"""[..., blocks] how often each block was drawn -> [...] the metric over the drawn requests."""
 
 
-def _quantile(column: str, q: float) -> Statistic:
-    def value(rows: Table, picked: IntArray) -> float:
-        values = getattr(rows, column)[picked]
-        values = values[np.isfinite(values)]
-        return float(np.percentile(values, q)) if len(values) else np.nan
+def _mean(values: FloatArray, block: IntArray) -> Statistic:
+    def statistic(drawn: IntArray) -> FloatArray:
+        weights = drawn[..., block]
+        return np.asarray(weights @ values / weights.sum(-1))
 
-    return value
-
-
-def _goodput(rows: Table, picked: IntArray) -> float:
-    """Tokens of attained requests; the ratio of two of them is that of the rates over equal time."""
-    return float(rows.output_tokens[picked][rows.attained[picked]].sum())
+    return statistic
 
 
-def _attainment(rows: Table, picked: IntArray) -> float:
-    return float(rows.attained[picked].mean())
+def _quantile(values: FloatArray, block: IntArray, q: float) -> Statistic:
+    """The inverse of the drawn requests' empirical distribution; nan values (errors) are left out."""
+    finite = np.isfinite(values)
+    order = np.argsort(values[finite])
+    ordered, of = values[finite][order], block[finite][order]
+
+    def statistic(drawn: IntArray) -> FloatArray:
+        if not len(ordered):
+            return np.full(drawn.shape[:-1], np.nan)
+        reached = np.cumsum(drawn[..., of], axis=-1)
+        return np.asarray(ordered[np.argmax(reached >= q * reached[..., -1:], axis=-1)])
+
+    return statistic
 
 
-METRICS: dict[str, tuple[Statistic, bool]] = {
-    "goodput": (_goodput, True),
-    "attainment": (_attainment, True),
-    "TTFT p50": (_quantile("ttft_ms", 50), False),
-    "TTFT p90": (_quantile("ttft_ms", 90), False),
-    "TPOT p50": (_quantile("tpot_ms", 50), False),
-    "TPOT p90": (_quantile("tpot_ms", 90), False),
-    "E2E p50": (_quantile("e2e_ms", 50), False),
-    "E2E p90": (_quantile("e2e_ms", 90), False),
+METRICS: dict[str, tuple[str, float | None]] = {
+    "goodput": ("attained_tokens", None),
+    "attainment": ("attained", None),
+    "TTFT p50": ("ttft_ms", 0.5),
+    "TTFT p90": ("ttft_ms", 0.9),
+    "TPOT p50": ("tpot_ms", 0.5),
+    "TPOT p90": ("tpot_ms", 0.9),
+    "E2E p50": ("e2e_ms", 0.5),
+    "E2E p90": ("e2e_ms", 0.9),
 }
-"""Name -> statistic of the picked rows, and whether more is better."""
+"""Name -> column, and the quantile of it; None: its mean, and more is better. Goodput is attained tokens a request:
+over equal time two sides' ratio is that of their rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +118,13 @@ def compare(baseline: Path, other: Path, margin: float, block_s: float, seed: in
 
 
 def judge(left: Sequence[Table], right: Sequence[Table], margin: float, block_s: float, seed: int) -> list[Verdict]:
-    """Every metric of the same requests on two sides."""
-    blocks = [_blocks(rows.at_s, block_s) for rows in left]
-    units = [(i, picked) for i, found in enumerate(blocks) for picked in found]
-    return [_verdict(name, left, right, units, margin, generator(seed, name)) for name in METRICS]
+    """Every metric of the same requests on two sides; rounds are pooled, no block spans two."""
+    found: list[IntArray] = []
+    for rows in left:
+        first = 1 + int(found[-1].max()) if found else 0
+        found.append(first + np.unique(np.floor(rows.at_s / block_s), return_inverse=True)[1])
+    block = np.concatenate(found)
+    return [_verdict(name, left, right, block, margin, generator(seed, name)) for name in METRICS]
 
 
 def runs(folder: Path) -> list[Run]:
@@ -134,52 +144,45 @@ def _require_same(a: Run, b: Run) -> None:
         raise ValueError(f"{a.folder} and {b.folder} are of different requests: use the same scenario and seed")
 
 
-def _blocks(at_s: FloatArray, block_s: float) -> list[IntArray]:
-    which = np.floor(at_s / block_s)
-    return [np.flatnonzero(which == b) for b in np.unique(which)]
+def _statistic(name: str, sides: Sequence[Table], block: IntArray) -> Statistic:
+    column, q = METRICS[name]
+    values = np.concatenate([_column(rows, column) for rows in sides])
+    return _mean(values, block) if q is None else _quantile(values, block, q)
+
+
+def _column(rows: Table, name: str) -> FloatArray:
+    column = rows.output_tokens * rows.attained if name == "attained_tokens" else getattr(rows, name)
+    return np.asarray(column, np.float64)
 
 
 def _verdict(
-    name: str,
-    left: Sequence[Table],
-    right: Sequence[Table],
-    units: Sequence[tuple[int, IntArray]],
-    margin: float,
-    rng: np.random.Generator,
+    name: str, left: Sequence[Table], right: Sequence[Table], block: IntArray, margin: float, rng: np.random.Generator
 ) -> Verdict:
-    statistic, more_is_better = METRICS[name]
+    blocks = int(block.max()) + 1
+    of_left, of_right = _statistic(name, left, block), _statistic(name, right, block)
 
-    def both(chosen: IntArray) -> tuple[float, float]:
-        return _over(statistic, left, units, chosen), _over(statistic, right, units, chosen)
+    def ratio(picked: IntArray, axis: int = -1) -> FloatArray:
+        drawn = (np.moveaxis(picked, axis, -1)[..., None] == np.arange(blocks)).sum(-2)
+        base = of_left(drawn)
+        return np.asarray(of_right(drawn) / np.where(base == 0, np.nan, base))
 
-    def ratio(chosen: IntArray) -> float:
-        base, value = both(chosen)
-        return value / base if base else np.nan
-
-    everything = np.arange(len(units))
-    base, value = both(everything)
+    once = np.ones(blocks, np.int64)
+    base, value, point = float(of_left(once)), float(of_right(once)), float(ratio(np.arange(blocks)))
     low = high = np.nan
-    if len(units) > 1 and np.isfinite(ratio(everything)):
-        drawn = stats.bootstrap(
-            (everything,), ratio, vectorized=False, n_resamples=RESAMPLES, method="percentile", rng=rng
+    if blocks > 1 and np.isfinite(point):
+        interval = stats.bootstrap(
+            (np.arange(blocks),),
+            ratio,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            batch=BATCH,
+            method="percentile",
+            rng=rng,
         ).confidence_interval
-        low, high = float(drawn.low), float(drawn.high)
-    point = ratio(everything)
-    return Verdict(name, base, value, point, low, high, _word(low, high, margin, more_is_better=more_is_better))
-
-
-def _over(
-    statistic: Statistic, sides: Sequence[Table], units: Sequence[tuple[int, IntArray]], chosen: IntArray
-) -> float:
-    """The statistic over the chosen blocks of all rounds: the mean over rounds, by the rows each contributes."""
-    values, weights = [], []
-    for i, rows in enumerate(sides):
-        parts = [units[c][1] for c in chosen if units[c][0] == i]
-        if parts:
-            picked = np.concatenate(parts)
-            values.append(statistic(rows, picked))
-            weights.append(len(picked))
-    return float(np.average(values, weights=weights))
+        low, high = float(interval.low), float(interval.high)
+    return Verdict(
+        name, base, value, point, low, high, _word(low, high, margin, more_is_better=METRICS[name][1] is None)
+    )
 
 
 def _word(low: float, high: float, margin: float, *, more_is_better: bool) -> str:

@@ -53,6 +53,10 @@ class Dispatcher:
             self._group.spawn(self._client_loop, think_s)
         self._group.join()
 
+    def join(self) -> None:
+        """Until every request that was started has ended."""
+        self._group.join()
+
     def stop(self) -> None:
         """Ends what is in flight; it is recorded as unfinished."""
         self._group.kill()

@@ -52,20 +52,25 @@ def write(
     samples: Sequence[counters.Sample],
     command: list[str],
 ) -> None:
-    """scenario.yaml, requests.jsonl, requests.csv, counters.jsonl, provenance.json, report.html; result.json last."""
+    """scenario.yaml, requests.jsonl, requests.csv, counters.jsonl, result.json, provenance.json and report.html."""
     spec = schedule.scenario
+    record(out, schedule, outcomes, samples)
+    run = read(out)
+    origin = provenance([Path(command[0]).name, *command[1:]], spec.seed, PACKAGES)
+    _csv(out / "requests.csv", run.table)
+    (out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
+    (out / "report.html").write_text(page(spec, run.result, run.table, origin))
+
+
+def record(out: Path, schedule: Schedule, outcomes: Sequence[Outcome], samples: Sequence[counters.Sample]) -> None:
+    """What `read` reads; a planned request without an outcome is unfinished."""
     seen = {o.id for o in outcomes}
     every = [*outcomes, *(unfinished(r, r.at_s) for r in schedule.requests if r.id not in seen)]
     out.mkdir(parents=True, exist_ok=True)
-    numbers, rows = summary(schedule, every, samples), table(every, {c.name: c for c in spec.classes})
-    origin = provenance([Path(command[0]).name, *command[1:]], spec.seed, PACKAGES)
-    (out / "scenario.yaml").write_text(scenario.dump(spec))
+    (out / "scenario.yaml").write_text(scenario.dump(schedule.scenario))
     _lines(out / "requests.jsonl", [o.to_json() for o in sorted(every, key=lambda o: o.id)])
     _lines(out / "counters.jsonl", samples)
-    _csv(out / "requests.csv", rows)
-    (out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
-    (out / "report.html").write_text(page(spec, numbers, rows, origin))
-    (out / "result.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    (out / "result.json").write_text(json.dumps(summary(schedule, every, samples), indent=1) + "\n")
 
 
 def read(folder: Path) -> Run:

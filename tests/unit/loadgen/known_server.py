@@ -40,7 +40,7 @@ class Known:
             due_s = arrived_s + self.ttft_s + i * self.gap_s
             await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
             await answer.write(event({"choices": [{"index": 0, "text": "x"}]}))
-            if body["prompt"] == "break":
+            if body["prompt"] == "break" and request.transport is not None:
                 request.transport.abort()
                 return answer
         usage = {"prompt_tokens": 7, "completion_tokens": body["max_tokens"]}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.sim.rng import generator
@@ -62,6 +62,7 @@ def test_mooncake_and_burstgpt(tmp_path: Path) -> None:
     assert (at.tolist(), tokens.tolist()) == ([0], [[7, 3]])
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 4), st.integers(0, 99))
 def test_the_rate_scale_keeps_order_span_and_lengths(copies: float, seed: int) -> None:
     at = np.cumsum(generator(seed, "gaps").exponential(1, 400))

@@ -1,0 +1,83 @@
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadgen import compare, results
+from loadgen.outcome import Outcome
+from loadgen.schedule import build
+from loadgen.sim.rng import generator
+from tests.unit.loadgen.scenarios import outcome, scenario
+
+SPEC = scenario(duration_s=40, arrivals={"kind": "poisson", "rps": 6})
+
+
+def write(folder: Path, slower: float = 1.0, seed: int = 0, spec: object = SPEC) -> Path:
+    plan = build(SPEC if spec is SPEC else scenario())
+    noise = generator(seed, "noise").lognormal(0, 0.2, len(plan.requests))
+    rows: list[Outcome] = [
+        outcome(r.id, r.at_s, 0.05 * slower * n, 0.01 * slower * n, slo_class=r.slo_class)
+        for r, n in zip(plan.requests, noise, strict=True)
+    ]
+    results.record(folder, plan, rows, [])
+    return folder
+
+
+def verdicts(*argv: object) -> tuple[int, dict[str, str]]:
+    parser = ArgumentParser()
+    compare.add_arguments(parser)
+    args = parser.parse_args([str(a) for a in argv])
+    status = compare.run(args)
+    if not args.json or not args.json.exists():
+        return status, {}
+    (found,) = json.loads(args.json.read_text()).values()
+    return status, {v["metric"]: v["verdict"] for v in found}
+
+
+@pytest.mark.parametrize(("slower", "word", "status"), [(1.5, "worse", 1), (0.6, "better", 0), (1.0, "same", 0)])
+def test_a_verdict_a_metric_and_an_exit_status(tmp_path: Path, slower: float, word: str, status: int) -> None:
+    a, b = write(tmp_path / "a"), write(tmp_path / "b", slower)
+    code, found = verdicts(a, b, "--json", tmp_path / "v.json")
+    assert code == status
+    assert {found[m] for m in ("TTFT p50", "TPOT p50", "E2E p90")} == {word}
+    assert set(found) == set(compare.METRICS)
+
+
+def test_noise_alone_is_not_a_verdict(tmp_path: Path) -> None:
+    a, b = write(tmp_path / "a", seed=1), write(tmp_path / "b", seed=2)
+    code, found = verdicts(a, b, "--margin", 0.001, "--json", tmp_path / "v.json")
+    assert code == 0
+    assert "worse" not in found.values()
+
+
+def test_rounds_are_paired(tmp_path: Path) -> None:
+    for i in range(3):
+        write(tmp_path / "a" / str(i), seed=i)
+        write(tmp_path / "b" / str(i), 1.4, seed=i)
+    assert verdicts(tmp_path / "a", tmp_path / "b", "--json", tmp_path / "v.json")[0] == 1
+    write(tmp_path / "b" / "3")
+    assert verdicts(tmp_path / "a", tmp_path / "b")[0] == compare.REFUSED
+
+
+def test_other_requests_and_invalid_runs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write(tmp_path / "a"), write(tmp_path / "b", spec=None)
+    assert verdicts(a, b)[0] == compare.REFUSED
+    assert "different requests" in capsys.readouterr().err.replace("\n", " ")
+    result = json.loads((a / "result.json").read_text())
+    (a / "result.json").write_text(json.dumps(result | {"valid": False, "check": {"problems": ["lag"]}}))
+    assert verdicts(a, a)[0] == compare.REFUSED
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=3).filter(any), st.integers(0, 50), st.sampled_from([0.5, 0.9]))
+def test_weighted_quantiles_are_those_of_the_repeated_rows(drawn: list[int], seed: int, q: float) -> None:
+    rng = generator(seed, "rows")
+    values, block = rng.random(30), np.repeat(np.arange(3), 10)
+    values[::10] = np.nan
+    repeated = np.concatenate([np.tile(values[block == b], n) for b, n in enumerate(drawn)])
+    expected = np.nanquantile(repeated, q, method="inverted_cdf")
+    assert compare._quantile(values, block, q)(np.array(drawn)) == pytest.approx(expected)

@@ -1,0 +1,23 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadgen.peak import search
+
+
+@settings(deadline=None)
+@given(st.floats(0.05, 60), st.floats(0.2, 5))
+def test_it_finds_the_knee(knee: float, first: float) -> None:
+    found = search(lambda rate: 1.0 if rate <= knee else 0.5, 0.9, first, 0.1, 30)
+    assert found is not None
+    assert found <= knee <= 1.1 * found + 1e-9
+
+
+def test_a_server_that_never_attains_has_no_peak() -> None:
+    tried: list[float] = []
+
+    def never(rate: float) -> float:
+        tried.append(rate)
+        return 0.0
+
+    assert search(never, 0.9, 1.0, 0.1, 5) is None
+    assert len(tried) == 5
