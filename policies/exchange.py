@@ -75,6 +75,7 @@ class ReplicaReport(BaseModel):
     free_kv_fraction: float | None = None
     context_tokens: int = 0
     k_last: int = 0
+    switches: int = Field(default=0, description="steps whose K was not that of the step before")
     emitted_tokens: int = 0
     drafted_tokens: int = 0
     verified_tokens: int = 0

@@ -46,6 +46,7 @@ class Telemetry:
 
     def drafted(self, k: int, drafted_tokens: int, draft_s: float, *, stopped_early: bool) -> None:
         self.k_steps[k] += 1
+        self.counts["switches"] += k != self.counts["k_last"]
         self.counts["k_last"] = k
         self.counts["drafted_tokens"] += drafted_tokens
         self.counts["early_stops"] += stopped_early

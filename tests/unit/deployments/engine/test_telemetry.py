@@ -27,6 +27,7 @@ def test_counts_add_up_over_steps() -> None:
     report = telemetry.report(1.0)
     assert (report.steps, report.emitted_tokens, report.drafted_tokens) == (3, 15, 10)
     assert (report.k_steps, report.k_last, report.early_stops) == ({2: 2, 0: 1}, 2, 1)
+    assert report.switches == 3
     assert report.reasons == {"why": 2, "off": 1}
     assert (report.catch_ups, report.catch_up_tokens, report.draft_s) == (1, 7, 1.5)
 
