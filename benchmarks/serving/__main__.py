@@ -1,0 +1,140 @@
+"""Stock vLLM and our engine under the same loads, run by run; a finished run is not run again.
+
+    python -m benchmarks.serving --size 270m                              # everything: three hours and more
+    python -m benchmarks.serving --size 270m --loads middle day --arms stock_off off slo_goodput --minutes 10
+    python -m benchmarks.serving --size 270m --traces FOLDER              # also the recorded sequences in FOLDER
+
+Started under `taskset -c N`, the servers get core N and the generator every core; otherwise the servers get the last
+core and the generator the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.pair import ROOT
+from benchmarks.provenance import provenance
+from benchmarks.servers import Server
+from benchmarks.serving import machine, table
+from benchmarks.serving.arms import ARMS, TUNED, Arm
+from benchmarks.serving.loads import CLIENTS, LOADS, Calibration, closed, replay
+from benchmarks.serving.tune import tuned
+from loadgen.scenario import Scenario
+from loadgen.schedule import build
+
+SPARE_S = 30.0  # a window's answers that come after it, and Locust's start and end
+BASE = ARMS[0]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to come."""
+
+    arm: Arm
+    scenario: Scenario
+    out: Path
+
+    @property
+    def done(self) -> bool:
+        """Finished and believed; an invalid one is run again."""
+        file = self.out / "result.json"
+        return (self.out / "engine.json").exists() and bool(json.loads(file.read_text())["valid"])
+
+
+def jobs(args: argparse.Namespace, base: Calibration, out: Path) -> Iterator[Job]:
+    """Round by round, load by load; the arms' order is rotated, their requests are the same."""
+    chosen = [arm for arm in ARMS if arm.name in args.arms]
+    for round_ in range(args.rounds):
+        for i, scenario in enumerate(scenarios(args, base, args.seed + round_)):
+            shift = (round_ + i) % len(chosen)
+            for arm in chosen[shift:] + chosen[:shift]:
+                yield Job(arm, scenario, out / scenario.name / arm.name / str(round_))
+
+
+def scenarios(args: argparse.Namespace, base: Calibration, seed: int) -> list[Scenario]:
+    """Windows of the named loads, and the recorded sequences where their folder is given."""
+    found = [base.scenario(load, args.window_s, seed) for load in args.loads]
+    for path in sorted(args.traces.glob("*.csv")) if args.traces else []:
+        if path.stem.startswith("adaspec_") or path.stem.endswith("_code"):
+            recorded = replay(str(path), path.stem, 1.0, 1.0, seed, base)
+            rps = len(build(recorded).requests) / recorded.duration_s
+            found.append(replay(str(path), path.stem, 0.5 * base.high_rps, rps, seed, base))
+    return found
+
+
+def calibrate(servers: dict[str, Server], out: Path, work: Path, seed: int) -> Calibration:
+    """Measured once a size and kept, so that a resumed benchmark goes on at the same rates."""
+    file = out / "calibration.json"
+    if file.exists():
+        return Calibration(**json.loads(file.read_text())["figures"])
+    found = {}
+    for clients in CLIENTS:
+        result = machine.measure(servers[BASE.engine], BASE, closed(clients, seed), work / "kept", work / "run")
+        total = result["total"]
+        found[clients] = (total["tpot_ms"]["p50"], total["finished"] / result["wall_s"])
+        Console().print(f"{clients} clients: TPOT p50 {found[clients][0]:.1f} ms, {found[clients][1]:.2f} requests/s")
+    (alone, _), (middle, _), (high, rps) = found.values()
+    base = Calibration(alone, middle, high, rps)
+    out.mkdir(parents=True, exist_ok=True)
+    origin = provenance({"seed": seed, "clients": list(CLIENTS)})
+    file.write_text(json.dumps({"figures": base.to_json(), "provenance": origin}, indent=1) + "\n")
+    return base
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    names = [arm.name for arm in ARMS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="270m", choices=("30m", "270m"), help="the grown target")
+    parser.add_argument("--arms", nargs="+", default=names, choices=names, metavar="ARM", help=", ".join(names))
+    parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=LOADS)
+    parser.add_argument("--traces", type=Path, help="folder of adaspec_*.csv and Azure's files: adds 600-s replays")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--window-s", type=float, default=45)
+    parser.add_argument("--minutes", type=float, default=180, help="start no run that would end later")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "serving")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs what is not finished, then writes the table. 1 if something is left to run."""
+    args = parse(argv)
+    started_s = time.monotonic()
+    out, work = args.out / args.size, ROOT / ".bench" / "serving"
+    core, others = machine.cores()
+    schedule = tuned(out, args.size, core, args.seed) if TUNED in args.arms else []
+    needed = [*dict.fromkeys([BASE.engine, *(a.engine for a in ARMS if a.name in args.arms)])]
+    left = 0
+    with machine.servers(needed, args.size, schedule, core) as servers:
+        os.sched_setaffinity(0, others)
+        base = calibrate(servers, out, work, args.seed)
+        for job in jobs(args, base, out):
+            late = time.monotonic() - started_s + job.scenario.duration_s + SPARE_S > 60 * args.minutes
+            if not job.done and late:
+                left += 1
+            elif not job.done:
+                result = machine.measure(servers[job.arm.engine], job.arm, job.scenario, job.out, work)
+                total, state = result["total"], "" if result["valid"] else "  INVALID"
+                print(
+                    f"{job.scenario.name:<8}{job.arm.name:<15}goodput {total['goodput_tokens_per_s']:7.1f} tok/s  "
+                    f"attainment {total['attainment']:.2f}  TPOT p90 {total['tpot_ms']['p90'] or 0:.1f} ms{state}",
+                    flush=True,
+                )
+    config = vars(args) | {"server_core": core, "generator_cores": others, "schedule": schedule}
+    table.write(out, provenance(config))
+    print(f"{left} runs left" if left else f"complete: {out / 'README.md'}")
+    return int(left > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

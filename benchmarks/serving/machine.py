@@ -1,0 +1,106 @@
+"""Servers on one core, the generator on the rest; one server awake at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.servers import Server, free_port
+from benchmarks.serving.arms import Arm, command, engine
+from loadgen import run as runner
+from loadgen.scenario import Scenario, dump
+
+KEPT = ("scenario.yaml", "requests.jsonl", "counters.jsonl", "result.json", "provenance.json")
+
+
+def cores() -> tuple[int, list[int]]:
+    """The servers' core, and the generator's: what is left of this process's, else all of them."""
+    mine = sorted(os.sched_getaffinity(0))
+    everything = list(range(os.cpu_count() or 1))
+    return mine[-1], mine[:-1] or everything
+
+
+def environment(core: int) -> dict[str, str]:
+    """The same for every server."""
+    found = {
+        "OMP_NUM_THREADS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": str(core),
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_SERVER_DEV_MODE": "1",  # /collective_rpc, by which policies are swapped and counters read
+        "VLLM_USE_V2_MODEL_RUNNER": "0",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "HF_HUB_OFFLINE": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    openmp = Path(sys.prefix) / "lib" / "libiomp5.so"
+    return found | ({"LD_PRELOAD": str(openmp)} if openmp.exists() else {})
+
+
+@contextmanager
+def servers(names: list[str], size: str, schedule: list[list[int]], core: int) -> Iterator[dict[str, Server]]:
+    """One after the other; each sleeps (SIGSTOP) as soon as it answers."""
+    with ExitStack() as stack:
+        found = {}
+        for name in names:
+            Console().print(f"starting {name}")
+            port = free_port()
+            words = ["taskset", "-c", str(core), *command(engine(name, schedule), size, port)]
+            found[name] = stack.enter_context(Server(words, port, "target", environment(core)))
+        yield found
+
+
+def measure(server: Server, arm: Arm, scenario: Scenario, out: Path, work: Path) -> dict[str, Any]:
+    """One run, with the engine's counters before and after; its files appear in `out` only when it is finished.
+
+    Raises:
+        RuntimeError: the policy was refused, or the generator gave no result.
+    """
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    (work / "asked.yaml").write_text(dump(scenario))
+    with server.awake():
+        if arm.policy is not None:
+            _swap(server, arm.policy)
+        before, cpu_s = report(server, arm), server.cpu_s()
+        chosen = runner.Options(scenario=str(work / "asked.yaml"), url=server.url, out=work)
+        result = runner.measure(chosen, Console())
+        after, cpu_s = report(server, arm), server.cpu_s() - cpu_s
+    if result is None:
+        raise RuntimeError(f"no result: see {work / 'locust.log'}")
+    for name in KEPT:
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copy(work / name, out / name)
+    found = {"arm": arm.name, "policy": arm.policy, "server_cpu_s": cpu_s, "before": before, "after": after}
+    (out / "engine.json").write_text(json.dumps(found, indent=1) + "\n")
+    return result
+
+
+def report(server: Server, arm: Arm) -> dict[str, Any] | None:
+    """Our engine's own counters; None for a stock engine."""
+    return None if arm.policy is None else _rpc(server, "exchange", [])
+
+
+def _swap(server: Server, policy: dict[str, Any]) -> None:
+    answer = _rpc(server, "set_policy", [policy["name"], policy["params"]])
+    if not answer["ok"]:
+        raise RuntimeError(answer["error"])
+
+
+def _rpc(server: Server, method: str, args: list[Any]) -> dict[str, Any]:
+    body = json.dumps({"method": method, "args": args}).encode()
+    asked = urllib.request.Request(  # noqa: S310 - http
+        f"{server.url}/collective_rpc", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310 - http
+        (found,) = json.load(answer)["results"]
+    value: dict[str, Any] = found if isinstance(found, dict) else json.loads(found)
+    return value

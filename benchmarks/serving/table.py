@@ -1,0 +1,176 @@
+"""Finished runs as one table, one picture and one file of numbers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.serving.arms import ARMS
+from loadgen import compare
+from loadgen.results import Run, read
+from loadgen.summary import group
+
+BASELINE = "stock_off"
+MARGIN, BLOCK_S = 0.02, 5.0
+CAPTION = (
+    "two CPU cores, grown {size} target, {cores}; {window:g}-s windows of the same seeded requests; "
+    "in brackets a 95 % block bootstrap over 5-s blocks"
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm under one load: its valid rounds."""
+
+    arm: str
+    runs: list[Run]
+    engines: list[dict[str, Any]]
+
+    def figures(self) -> dict[str, Any]:
+        """Means over rounds; percentiles of the pooled requests would hide that rounds differ, so they are averaged."""
+        every = [group(r.table, np.ones(len(r.table), np.bool_), r.result["wall_s"]) for r in self.runs]
+        found: dict[str, Any] = {
+            name: _mean([row[name] for row in every])
+            for name in ("requests", "goodput_tokens_per_s", "tokens_per_s", "attainment")
+        }
+        for name in ("tpot_ms", "ttft_ms"):
+            found[name] = {q: _mean([row[name][q] for row in every]) for q in ("p50", "p90", "p99")}
+        classes = self.runs[0].result["classes"]
+        found["by_class"] = {c: _mean([r.result["classes"][c]["attainment"] for r in self.runs]) for c in classes}
+        found["rounds"] = len(self.runs)
+        return found | self.speculation()
+
+    def speculation(self) -> dict[str, Any]:
+        """From vLLM's counters, and from our engine's where it is ours."""
+        counted = [r.result["speculation"] for r in self.runs if r.result["speculation"]]
+        drafted = sum(row["drafted_tokens"] for row in counted)
+        wasted = sum(row["wasted_draft_tokens"] for row in counted)
+        found: dict[str, Any] = {
+            "k": _mean([row["k"] for row in counted if row["k"] is not None]),
+            "wasted_share": wasted / drafted if drafted else None,
+            "server_cpu_s": _mean([e["server_cpu_s"] for e in self.engines]),
+        }
+        ours = [(e["before"], e["after"]) for e in self.engines if e["after"] is not None]
+        if not ours:
+            return found
+        steps = sum(after["steps"] - before["steps"] for before, after in ours)
+        k_steps = sum((_rise(before["k_steps"], after["k_steps"]) for before, after in ours), Counter[str]())
+        wall_s = sum(r.result["wall_s"] for r in self.runs)
+        return found | {
+            "k_steps": dict(sorted(k_steps.items())),
+            "decide_ms": 1e3 * sum(a["decide_s"] - b["decide_s"] for b, a in ours) / max(steps, 1),
+            "switches_per_min": 60 * sum(a.get("switches", 0) - b.get("switches", 0) for b, a in ours) / wall_s,
+            "fallbacks": sum(sum(a["fallbacks"].values()) - sum(b["fallbacks"].values()) for b, a in ours),
+        }
+
+
+def cells(out: Path) -> dict[str, dict[str, Cell]]:
+    """Load -> arm -> its valid rounds, in the arms' order."""
+    found: dict[str, dict[str, Cell]] = {}
+    for load in sorted(p for p in out.iterdir() if p.is_dir()):
+        for arm in ARMS:
+            folders = sorted((load / arm.name).glob("*/engine.json"))
+            runs = [(read(f.parent), json.loads(f.read_text())) for f in folders]
+            valid = [(run, engine) for run, engine in runs if run.result["valid"]]
+            if valid:
+                cell = Cell(arm.name, [run for run, _ in valid], [engine for _, engine in valid])
+                found.setdefault(load.name, {})[arm.name] = cell
+    return found
+
+
+def ratios(row: Mapping[str, Cell]) -> dict[str, dict[str, Any]]:
+    """Arm -> metric -> ratio to the baseline with its interval, over the rounds both have."""
+    base = row.get(BASELINE)
+    if base is None:
+        return {}
+    found = {}
+    for name, cell in row.items():
+        both = [
+            (a.table, b.table)
+            for a in base.runs
+            for b in cell.runs
+            if a.folder.name == b.folder.name and name != BASELINE
+        ]
+        if both:
+            verdicts = compare.judge([a for a, _ in both], [b for _, b in both], MARGIN, BLOCK_S, seed=0)
+            found[name] = {v.metric: {"ratio": v.ratio, "low": v.low, "high": v.high} for v in verdicts}
+    return found
+
+
+def write(out: Path, origin: dict[str, Any]) -> None:
+    """README.md, goodput.svg, summary.json and provenance.json of all runs in `out`."""
+    found = cells(out)
+    numbers = {load: {a: c.figures() for a, c in row.items()} for load, row in found.items()}
+    compared = {load: ratios(row) for load, row in found.items()}
+    summary = {"figures": numbers, "ratios_to_" + BASELINE: compared}
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
+    config = origin["config"]
+    shared = (
+        "servers on one core" if config["server_core"] in config["generator_cores"] else "servers on one core alone"
+    )
+    caption = CAPTION.format(size=config["size"], cores=shared, window=config["window_s"])
+    (out / "README.md").write_text(_readme(numbers, compared, caption))
+    if numbers:
+        picture(numbers, caption).savefig(out / "goodput.svg", metadata={"Date": None})
+
+
+def _readme(numbers: dict[str, dict[str, Any]], compared: dict[str, Any], caption: str) -> str:
+    head = (
+        "| load | arm | rounds | goodput tok/s | to stock off | attained | tok/s | TPOT p50/p90/p99 ms "
+        "| TTFT p50/p90/p99 ms | mean K | wasted | decide ms | switches/min |\n" + "|---" * 13 + "|\n"
+    )
+    rows = [
+        _row(load, arm, figures, compared[load].get(arm))
+        for load, row in numbers.items()
+        for arm, figures in row.items()
+    ]
+    made = "Made by `python -m benchmarks.serving`; raw runs are in the folders beside this file.\n"
+    return f"# Stock vLLM and our engine, same HTTP server\n\n{caption}.\n\n{made}\n{head}{''.join(rows)}"
+
+
+def _row(load: str, arm: str, f: dict[str, Any], ratio: dict[str, Any] | None) -> str:
+    times = [" / ".join(_figure(f[name][q]) for q in ("p50", "p90", "p99")) for name in ("tpot_ms", "ttft_ms")]
+    goodput = "1" if ratio is None else "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**ratio["goodput"])
+    wasted = "-" if f["wasted_share"] is None else f"{100 * f['wasted_share']:.0f} %"
+    own = [_figure(f.get(name)) for name in ("decide_ms", "switches_per_min")]
+    shown = [_figure(f["goodput_tokens_per_s"]), goodput, f"{100 * f['attainment']:.0f} %", _figure(f["tokens_per_s"])]
+    return "| " + " | ".join([load, arm, str(f["rounds"]), *shown, *times, _figure(f["k"]), wasted, *own]) + " |\n"
+
+
+def picture(numbers: dict[str, dict[str, Any]], caption: str) -> Figure:
+    """Goodput by load and arm."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    axis = figure.subplots()
+    arms = [a.name for a in ARMS if any(a.name in row for row in numbers.values())]
+    width = 0.85 / len(arms)
+    for i, arm in enumerate(arms):
+        heights = [row[arm]["goodput_tokens_per_s"] if arm in row else np.nan for row in numbers.values()]
+        axis.bar(
+            np.arange(len(numbers)) + (i - (len(arms) - 1) / 2) * width, heights, width, label=arm, color=f"C{i % 10}"
+        )
+    axis.set_xticks(np.arange(len(numbers)), list(numbers))
+    axis.set(ylabel="goodput, tokens/s of attained requests")
+    axis.set_title(caption, fontsize=8)
+    axis.legend(frameon=False, ncols=4, fontsize=8)
+    return figure
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _rise(before: Mapping[str, int], after: Mapping[str, int]) -> Counter[str]:
+    return Counter({k: n - before.get(k, 0) for k, n in after.items() if n > before.get(k, 0)})
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
