@@ -81,6 +81,18 @@ models: .models/target-30m/config.json .models/target-270m/config.json ## Grow t
 	@python models/grow.py --size $* --out $(@D)
 	@touch $@
 
+# Hours in the background; a finished run is a folder and is not run again. BENCH="--size 30m --minutes 60" runs a part.
+BENCH ?= --size 270m
+.PHONY: bench
+bench: $(STAMP) models ## Stock vLLM against our engine under five loads; resumable
+	@python -m benchmarks.serving $(BENCH)
+
+# TRACES: a folder with adaspec_*.csv (the AdaSpec paper's sequences) and AzureLLMInferenceTrace_code.csv
+TRACES ?= traces
+.PHONY: bench-full
+bench-full: $(STAMP) models ## The same and the 600-s recorded sequences in TRACES
+	@python -m benchmarks.serving $(BENCH) --traces $(TRACES)
+
 .PHONY: lock
 # uv knows where PyTorch keeps its CPU wheels; UV_TORCH="--find-links DIR" takes them from a folder instead.
 UV_TORCH ?= --torch-backend cpu

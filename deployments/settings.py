@@ -69,10 +69,23 @@ class FakeEngine(Speculation):
 Engine = Annotated[VllmEngine | FakeEngine, Field(discriminator="kind")]
 
 
+class Tracing(Settings):
+    """Where spans go. How many there are is `trace_sample_ratio` of the Ingress, which is live."""
+
+    exporter: Literal["off", "console", "file", "otlp"] = "file"
+    file: str | None = Field(default=None, description="JSON lines; {service} and {pid} are filled in; null: /tmp")
+    file_most_mib: int = Field(default=64, ge=1, le=4096, description="then it starts anew; one old file is kept")
+    endpoint: str = Field(default="http://127.0.0.1:4318/v1/traces", description="OTLP over HTTP")
+    timeout_s: float = Field(default=5, gt=0, le=60, description="of one export, retries included")
+    queue_spans: int = Field(default=4096, ge=64, le=1 << 20, description="waiting for export; more are dropped")
+    every_s: float = Field(default=1.0, ge=0.05, le=60, description="between exports")
+
+
 class AppArgs(Settings):
     """`args` of the application. A change restarts every replica."""
 
     engine: Engine
+    tracing: Tracing = Tracing()
 
 
 class ReplicaConfig(Settings):
@@ -92,6 +105,7 @@ class IngressConfig(Settings):
     attempts: int = Field(default=3, ge=1, le=10, description="replicas tried while no token has been sent")
     retry_after_s: int = Field(default=1, ge=1, le=600, description="Retry-After when nothing can serve")
     probe_timeout_s: float = Field(default=2, gt=0, le=30, description="for /health, /metrics and /v1/replicas")
+    trace_sample_ratio: float = Field(default=0.01, ge=0, le=1, description="of requests without a client's decision")
 
 
 class MonitorConfig(Settings):

@@ -185,6 +185,7 @@ class Session:
 
 def _scenario(options: Any) -> scenario.Scenario:
     found = scenario.load(options.scenario)
-    if options.seed is not None:
-        found = found.model_copy(update={"seed": options.seed})
-    return found if options.rate == 1 else found.scaled(options.rate)
+    if options.seed not in {None, ""}:  # the web form sends an empty text
+        found = found.model_copy(update={"seed": int(options.seed)})
+    rate = float(options.rate)
+    return found if rate == 1 else found.scaled(rate)

@@ -1,0 +1,74 @@
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.serving.__main__ import Job, jobs, parse
+from benchmarks.serving.arms import ARMS, TUNED, command, engine
+from benchmarks.serving.loads import LOADS, Calibration
+from benchmarks.serving.tune import table
+from loadgen.schedule import build
+
+BASE = Calibration(30.0, 50.0, 90.0, 2.0)
+
+
+def asked(*argv: str) -> Namespace:
+    return parse(["--arms", "stock_off", "off", "adaspec", *argv])
+
+
+def test_every_arm_of_a_round_meets_the_same_requests_in_rotated_order() -> None:
+    found = list(jobs(asked("--rounds", "3", "--loads", "low", "day"), BASE, Path("out")))
+    assert len(found) == 18
+    firsts = [job.arm.name for job in found[::3]]
+    assert set(firsts) == {"stock_off", "off", "adaspec"}
+    for i in range(0, 18, 3):
+        assert len({job.scenario.model_dump_json() for job in found[i : i + 3]}) == 1
+    assert len({job.scenario.seed for job in found}) == 3
+    assert len({job.out for job in found}) == 18
+
+
+def test_a_finished_run_is_not_run_again_unless_invalid(tmp_path: Path) -> None:
+    job = Job(ARMS[0], BASE.scenario("low", 45, 0), tmp_path)
+    assert not job.done
+    (tmp_path / "engine.json").write_text("{}")
+    (tmp_path / "result.json").write_text(json.dumps({"valid": False}))
+    assert not job.done
+    (tmp_path / "result.json").write_text(json.dumps({"valid": True}))
+    assert job.done
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_loads_are_plans(load: str) -> None:
+    plan = build(BASE.scenario(load, 45, 0))
+    assert len(plan.requests) > 3
+    assert {c.name for c in plan.scenario.classes} == {"urgent", "interactive", "patient"}
+
+
+def test_higher_loads_have_more_requests() -> None:
+    counts = [len(build(BASE.scenario(load, 300, 0)).requests) for load in ("low", "middle", "high")]
+    assert counts == sorted(counts)
+    assert counts[-1] == pytest.approx(0.85 * 2.0 * 300, rel=0.15)
+
+
+def test_the_tuned_table_takes_the_best_length_of_each_batch() -> None:
+    rates = {"stock_off": {1: 30.0, 4: 80.0, 16: 160.0}, "stock_k3": {1: 50.0, 4: 90.0, 16: 130.0}}
+    assert table(rates) == [[1, 8, 3], [9, 32, 0]]
+
+
+def value(words: list[str], flag: str) -> Any:
+    return words[words.index(flag) + 1]
+
+
+def test_engines_differ_only_in_speculation() -> None:
+    schedule = [[1, 8, 3], [9, 32, 0]]
+    commands = {a.engine: command(engine(a.engine, schedule), "30m", 1) for a in ARMS}
+    plain = commands["stock_off"]
+    assert "--speculative-config" not in plain
+    assert json.loads(value(commands["stock_k3"], "--speculative-config"))["num_speculative_tokens"] == 3
+    tuned = json.loads(value(commands[TUNED], "--speculative-config"))
+    assert (tuned["num_speculative_tokens"], tuned["num_speculative_tokens_per_batch_size"]) == (3, schedule)
+    assert value(commands["ours"], "--worker-cls").endswith("AdaptiveWorker")
+    for words in commands.values():
+        assert set(plain) <= set(words)
