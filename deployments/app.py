@@ -37,4 +37,4 @@ def build(args: dict[str, Any]) -> Application:
     router = RequestRouterConfig(request_router_class=PromptRouter)
     monitor = serve.deployment(LoadMonitor, name="LoadMonitor").bind()
     replica = serve.deployment(Replica, name="Replica", request_router_config=router).bind(parsed, monitor)
-    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(replica, monitor)
+    return serve.deployment(serve.ingress()(Ingress), name="Ingress").bind(replica, monitor, parsed.tracing)

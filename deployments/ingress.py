@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
+from opentelemetry.trace import SpanKind
 from pydantic import BaseModel, Field, ValidationError
 from ray.serve.handle import DeploymentHandle
 from starlette.exceptions import HTTPException
@@ -18,7 +19,9 @@ from deployments.dispatch import Dispatch
 from deployments.errors import ApiError
 from deployments.ingress_metrics import IngressMetrics
 from deployments.live import Live
-from deployments.settings import IngressConfig
+from deployments.observe.spans import Spans, annotate, injected
+from deployments.observe.traced_app import TracedApp
+from deployments.settings import IngressConfig, Tracing
 from deployments.status import PolicyList, PolicyStatus
 
 OPENAPI = Path(__file__).with_name("openapi.json")
@@ -35,8 +38,11 @@ class Envelope(BaseModel):
 class Ingress:
     """The routes. Config changes apply to the next request."""
 
-    def __init__(self, replicas: DeploymentHandle, monitor: DeploymentHandle) -> None:
+    def __init__(
+        self, replicas: DeploymentHandle, monitor: DeploymentHandle, tracing: Tracing | None = None
+    ) -> None:
         self._live = Live(IngressConfig())
+        self._spans = Spans(tracing or Tracing(), "ingress", lambda: self._live.now.trace_sample_ratio)
         self._metrics = IngressMetrics()
         self._dispatch = Dispatch(replicas, monitor, self._metrics)
 
@@ -56,6 +62,7 @@ class Ingress:
         app.add_api_route("/openapi.json", self.openapi)
         app.add_api_route("/v1/policy", self.policy)
         app.add_api_route("/v1/replicas", self.replicas)
+        app.add_middleware(TracedApp, spans=self._spans)
         app.add_exception_handler(ApiError, _on_api_error)
         app.add_exception_handler(HTTPException, _on_http_error)
         app.add_exception_handler(Exception, _on_bug)
@@ -93,7 +100,8 @@ class Ingress:
             replicas = await self._dispatch.exposition(self._live.now)
         except ApiError:
             replicas = ""  # the ingress's own figures say that nobody answers
-        return PlainTextResponse(self._metrics.exposition() + replicas, media_type="text/plain; version=0.0.4")
+        own = self._metrics.exposition() + self._spans.exposition("adaspec_ingress_spans")
+        return PlainTextResponse(own + replicas, media_type="text/plain; version=0.0.4")
 
     async def openapi(self) -> Response:
         return FileResponse(OPENAPI, media_type="application/json")
@@ -113,8 +121,10 @@ class Ingress:
         config = self._live.now
         body = await _body(request, config.max_body_bytes)
         envelope = _envelope(body, config)
+        annotate(model=envelope.model, stream=envelope.stream)
         call = Call("POST", path, tuple(request.headers.raw), body)
-        head, rest = await self._dispatch.open(call, config)
+        with self._spans.span("route", SpanKind.CLIENT):
+            head, rest = await self._dispatch.open(injected(call), config)
         out = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
         if head.last:
             return Response(head.body, head.status, out)

@@ -19,6 +19,7 @@ from deployments.backend import Backend, EngineFailed, PolicyRefused, make
 from deployments.calls import Call, Head, answer, whole
 from deployments.live import Live
 from deployments.observe import speculation
+from deployments.observe.spans import Spans
 from deployments.problems import Problem, of_policy
 from deployments.replica_metrics import ReplicaMetrics
 from deployments.settings import AppArgs, ReplicaConfig
@@ -39,6 +40,7 @@ class Replica:
         self.name = name or _replica_name()
         self.backend: Backend = make(args.engine)
         self.metrics = ReplicaMetrics()
+        self._spans = Spans(args.tracing, "replica", lambda: 0.0)  # what to trace was decided at the ingress
         self._live = Live(ReplicaConfig(policy=args.engine.safe_policy))
         self._serving = args.engine.safe_policy
         self._policy_at_s = time.time()
@@ -60,11 +62,13 @@ class Replica:
         """A Head with the first part of the body, then the further parts as the engine makes them."""
         started_s = time.monotonic()
         self._received += 1
+        call, span = self._spans.replica(call)
         try:
             async with aclosing(answer(self.backend.app, call)) as parts:
                 async for part in parts:
                     yield part
         finally:
+            span.end()
             self._residence_s += RESIDENCE_GAIN * (time.monotonic() - started_s - self._residence_s)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -83,6 +87,7 @@ class Replica:
         """The engine's metrics and ours, of the last report."""
         _, engine = await whole(self.backend.app, Call("GET", "/metrics"))
         ours = speculation.exposition(self._report_now, self.engine.k_max)
+        ours += self._spans.exposition("adaspec_replica_spans")
         return engine.decode() + ours + self.metrics.exposition(refused=self._live.rejection is not None)
 
     async def check_health(self) -> None:
@@ -99,6 +104,8 @@ class Replica:
         report = await self.backend.exchange(self._aged_outlook())
         self._answered_at_s = time.monotonic()
         self._report_now = report
+        for traced in report.traced:
+            self._spans.engine(traced)
         return ReplicaStatus(
             replica=self.name,
             pid=os.getpid(),
@@ -111,7 +118,7 @@ class Replica:
             received=self._received,
             residence_s=self._residence_s,
             seats=self.engine.max_num_seqs,
-            report=report,
+            report=report.model_copy(update={"traced": ()}),
         )
 
     async def __del__(self) -> None:

@@ -18,12 +18,25 @@ from policies.exchange import ReplicaReport
 
 REASONS = ("draft", "plain", "probe", "no_room", "off", "fallback")
 """Reasons shown at 0 from the start; a policy may add its own."""
-FALLBACKS = ("raised", "impossible", "interrupted", "overrun", "clamped", "reload_rejected", "state_not_restored")
+FALLBACKS = (
+    *("raised", "impossible", "interrupted", "overrun", "clamped"),
+    *("reload_rejected", "state_not_restored", "profile_refused"),
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # a registry hashes its collectors
+class Families:
+    """A prometheus_client collector of what is there."""
+
+    families: tuple[Metric, ...]
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
+
+
+@dataclass(frozen=True, slots=True)
 class Speculation:
-    """A prometheus_client collector over one report."""
+    """All families of one report."""
 
     report: ReplicaReport
     k_max: int
@@ -37,8 +50,13 @@ class Speculation:
 
 def exposition(report: ReplicaReport | None, k_max: int) -> str:
     """Prometheus text; before the first report everything is 0."""
+    return text_of(*Speculation(report or ReplicaReport(at_s=0.0), k_max).collect())
+
+
+def text_of(*families: Metric) -> str:
+    """Prometheus text of families made by hand."""
     registry = CollectorRegistry()
-    registry.register(Speculation(report or ReplicaReport(at_s=0.0), k_max))
+    registry.register(Families(families))
     return generate_latest(registry).decode()
 
 

@@ -27,6 +27,6 @@ def test_speculation_metrics_it_names_exist() -> None:
     named = {
         n
         for n in re.findall(r"adaspec_\w+", TEXT)
-        if not n.startswith(("adaspec_slo", "adaspec_door", "adaspec_spans"))
+        if not n.startswith(("adaspec_slo", "adaspec_door", "adaspec_replica_spans", "adaspec_ingress_spans"))
     }
     assert named <= known

@@ -1,0 +1,103 @@
+"""Exporting: bounded, counted, never in a request's way."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from deployments.observe.spans import Spans
+from deployments.observe.tracing import FileExporter
+from deployments.settings import Tracing
+
+FAST = Tracing(exporter="off", every_s=0.05)
+
+
+class Held(SpanExporter):
+    """An endpoint that does not answer until it is let go."""
+
+    def __init__(self) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.reached.set()
+        self.go.wait(30)
+        return SpanExportResult.SUCCESS
+
+
+class Broken(SpanExporter):
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        raise ConnectionError("no route")
+
+
+def some(spans: Spans, count: int) -> float:
+    """Seconds it took to make them."""
+    started_s = time.perf_counter()
+    for _ in range(count):
+        with spans.span("one"):
+            pass
+    return time.perf_counter() - started_s
+
+
+def test_a_slow_endpoint_holds_up_nobody_and_memory_is_bounded() -> None:
+    held = Held()
+    spans = Spans(FAST.model_copy(update={"queue_spans": 64}), "test", lambda: 1.0, held)
+    some(spans, 64)
+    assert held.reached.wait(10)
+    some(spans, 1000)  # returns although nothing is exported
+    assert (spans.counts["ended"], spans.counts["exported"]) == (1064, 0)
+    held.go.set()
+    spans.flush()
+    assert 64 <= spans.counts["exported"] <= 2 * 64 + 1
+
+
+def test_an_exporter_that_raises_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    spans = Spans(FAST, "test", lambda: 1.0, Broken())
+    for _ in range(3):
+        some(spans, 2)
+        spans.flush()
+    assert (spans.counts["failed"], spans.counts["exported"]) == (6, 0)
+    assert [r.levelname for r in caplog.records if "not exported" in r.message] == ["WARNING"]
+    assert 'x_total{outcome="failed"} 6.0' in spans.exposition("x")
+
+
+def test_nobody_listens_at_the_otlp_endpoint() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    settings = Tracing(exporter="otlp", endpoint=f"http://127.0.0.1:{port}/v1/traces", timeout_s=0.2, every_s=0.05)
+    spans = Spans(settings, "test", lambda: 1.0)
+    some(spans, 3)
+    spans.flush()
+    assert spans.counts["failed"] == 3
+
+
+def test_the_ratio_is_live_and_off_means_off() -> None:
+    ratio = 0.0
+    spans = Spans(FAST, "test", lambda: ratio, Broken())
+    some(spans, 5)
+    assert spans.counts["ended"] == 0
+    ratio = 1.0
+    some(spans, 5)
+    assert spans.counts["ended"] == 5
+    off = Spans(FAST, "test", lambda: 1.0)
+    some(off, 5)
+    assert off.counts["ended"] == 0
+
+
+def test_the_file_holds_a_line_a_span_and_is_replaced_when_it_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "deep/spans.jsonl"
+    spans = Spans(FAST, "test", lambda: 1.0, FileExporter(path, most_bytes=100))
+    for _ in range(3):
+        some(spans, 2)
+        spans.flush()
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["one", "one"]
+    assert path.with_suffix(".old").exists()
