@@ -33,7 +33,7 @@ def build(args: dict[str, Any]) -> Application:
     except ValidationError as error:
         raise ValueError("; ".join(map(str, of_validation(error, "args")))) from error
     if unset := missing(os.environ):
-        logger.warning("Ray started without what this service needs; before `serve run`, say: %s", exports(unset))
+        logger.warning("Ray was started without what this service wants; before `serve run`: %s", exports(unset))
     router = RequestRouterConfig(request_router_class=PromptRouter)
     monitor = serve.deployment(LoadMonitor, name="LoadMonitor").bind()
     replica = serve.deployment(Replica, name="Replica", request_router_config=router).bind(parsed, monitor)

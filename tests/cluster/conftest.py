@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import ray
 from ray import serve
 
+from deployments.environment import missing
 from tests.cluster.service import Service
 
 
@@ -22,6 +24,7 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
     port = free_port()
+    os.environ.update(missing(os.environ))  # as in production; Ray's processes inherit it
     ray.init(num_cpus=2, object_store_memory=128 << 20, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 600})
     try:
