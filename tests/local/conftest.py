@@ -29,10 +29,15 @@ class Holder:
 
 
 @pytest.fixture
-def handles() -> tuple[Any, Any]:
+def args() -> AppArgs:
+    """Of the application; a module that needs others has its own fixture of this name."""
+    return AppArgs.model_validate({"engine": {"kind": "fake"}})
+
+
+@pytest.fixture
+def handles(args: AppArgs) -> tuple[Any, Any]:
     """Handles of one replica and of the monitor."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    args = AppArgs.model_validate({"engine": {"kind": "fake"}})
     monitor = serve.deployment(LoadMonitor).bind()
     replica = serve.deployment(Replica).bind(args, monitor, "local")
     run = serve.run(serve.deployment(Holder).bind(replica, monitor), _local_testing_mode=True)
@@ -41,8 +46,8 @@ def handles() -> tuple[Any, Any]:
 
 
 @pytest.fixture
-def ingress(handles: tuple[Any, Any]) -> Ingress:
-    return Ingress(*handles)
+def ingress(handles: tuple[Any, Any], args: AppArgs) -> Ingress:
+    return Ingress(*handles, args.tracing)
 
 
 @pytest.fixture
