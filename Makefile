@@ -51,6 +51,10 @@ serve: $(STAMP) .models/target-270m/config.json ## Serve CONFIG: serve_config.ya
 validate: $(STAMP) ## Check CONFIG=... before deploying it
 	@python -m deployments.validate $(CONFIG)
 
+.PHONY: profile
+profile: $(STAMP) .models/target-270m/config.json ## Calibrate to this machine and CONFIG's models: .profile/report.html
+	@python -m deployments.profile --config $(CONFIG)
+
 .PHONY: openapi
 openapi: $(STAMP) ## Write the HTTP schema from vLLM's protocol classes and ours
 	@python -m deployments.openapi

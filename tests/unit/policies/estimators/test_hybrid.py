@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from policies.estimators import default_models
 from policies.estimators.cost import LinearCoefficients, LinearCost
 from policies.estimators.hybrid import HybridCost
 from policies.models import StepLoad
@@ -39,3 +40,26 @@ def test_the_ratio_follows_a_lasting_change_and_shrugs_off_a_single_one() -> Non
     assert ratio_at(cost, 4) < 1.08
     observe(cost, 4, 2.0, 50)
     assert ratio_at(cost, 4) == pytest.approx(2.0, rel=0.02)
+
+
+def test_from_a_profile_a_slowed_target_is_learned_within_100_steps_for_shapes_not_seen_since_too() -> None:
+    profile = LinearCoefficients(target_delta_s=5e-3, target_gamma_s=2e-4)
+    cost, true = default_models(4, profile).cost, LinearCost(profile)
+    rng = np.random.default_rng(0)
+
+    def run(slower: float, steps: int) -> None:
+        for _ in range(steps):
+            k, view = int(rng.integers(0, 5)), make_view(6)
+            whole, target = (float(true.step_s(StepLoad(6, 600), drafts, 6 * k)) for drafts in (k, 0))
+            times = {"draft_s": whole - target, "step_s": (whole + (slower - 1) * target) * float(rng.normal(1, 0.05))}
+            cost.observe(feedback_of(view, k, np.full(6, k), np.zeros(6), **times))
+
+    run(1.0, 50)
+    assert float(cost.step_s(StepLoad(16, 1600), 0, 0)) == pytest.approx(
+        float(true.step_s(StepLoad(16, 1600), 0, 0)), rel=0.1
+    )
+    run(2.0, 100)
+    for batch, k in ((6, 0), (6, 4), (16, 0)):
+        load = StepLoad(batch, 100 * batch)
+        target, whole = float(true.step_s(load, 0, batch * k)), float(true.step_s(load, k, batch * k))
+        assert float(cost.step_s(load, k, batch * k)) == pytest.approx(whole + target, rel=0.1)
