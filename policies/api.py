@@ -148,6 +148,7 @@ class Policy(Protocol):
     name: str
     needs: frozenset[Feature]
     stops_early: bool  # False: the engine skips the per-slot hooks (on a GPU each costs a synchronisation)
+    never_drafts: bool  # True: the engine need not ask at every step
 
     def plan(self, view: StepView) -> StepPlan: ...
     def before_draft(self, j: int) -> bool: ...

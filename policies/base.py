@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from policies.api import (
@@ -30,7 +31,7 @@ P = TypeVar("P", bound=Params)
 
 def most_k(view: StepView, k: int) -> int:
     """`k` cut down to what the engine's buffers and at least one request of the batch can take."""
-    return min(k, view.k_max, int(view.k_limit.max(initial=0)))
+    return min(k, view.k_max, int(np.maximum.reduce(view.k_limit, initial=0)))
 
 
 class BasePolicy(Generic[P]):
@@ -39,6 +40,7 @@ class BasePolicy(Generic[P]):
     name: str = "unnamed"
     needs: frozenset[Feature] = frozenset()
     stops_early: bool = False
+    never_drafts: bool = False  # True: K = 0 whatever it is shown, so the engine need not ask at every step
     Params: ClassVar[type[Params]] = Params
 
     def __init__(self, params: P, context: PolicyContext) -> None:

@@ -36,7 +36,7 @@ from policies.whatif import what_if
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-PLAIN_EVERY = 4  # steps without drafts differ little: models learn from every fourth of a row of them
+PLAIN_EVERY = 8  # steps without drafts differ little: models learn from every eighth of a row of them
 
 
 @dataclass(slots=True)
@@ -105,6 +105,18 @@ class PolicyHost:
         if k and not self._guard.before_draft(0):
             k = 0
         return Drafting(view, replace(plan, k=k) if k != plan.k else plan, most=np.minimum(most, k), k=k)
+
+    def passes(self) -> bool:
+        """Whether the last plan holds for a step with the same requests: the policy never drafts.
+
+        Every `PLAIN_EVERY`th step is planned all the same, for models and report.
+        """
+        if not self._never_drafts or self.traces.active:
+            return False
+        self._alike = (self._alike + 1) % PLAIN_EVERY
+        if self._alike:
+            self.telemetry.repeated()
+        return self._alike > 0
 
     def needs(self, drafting: Drafting) -> frozenset[Feature]:
         """Features the engine must compute while drafting."""
@@ -267,9 +279,13 @@ class PolicyHost:
         survival: FloatArray = np.cumprod(self.models.acceptance.confident(bundle.features), axis=1, dtype=np.float64)
         return lossless.cut_lengths(rule, survival, most)
 
+    @property
+    def _never_drafts(self) -> bool:
+        return getattr(self._guard.policy, "never_drafts", False)
+
     def _teaches(self, drafting: Drafting) -> bool:
         batch = drafting.view.batch
-        if drafting.k or batch != self._batch:
+        if drafting.k or batch != self._batch or self._never_drafts:
             self._alike, self._batch = 0, batch
             return True
         self._alike += 1

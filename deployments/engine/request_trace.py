@@ -46,6 +46,10 @@ class TraceBook:
         self._open: dict[str, Notes] = {}
         self._done: deque[TracedRequest] = deque(maxlen=KEPT)
 
+    @property
+    def active(self) -> bool:
+        return bool(self._open)
+
     def scheduled(self, request_id: str, extra_args: Mapping[str, Any] | None) -> None:
         """The first step that computes part of the request's prompt."""
         traceparent = (extra_args or {}).get(TRACE_KEY)

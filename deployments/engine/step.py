@@ -36,6 +36,8 @@ class StepBook:
         self.starts = self.counts = self.committed = self.rows = NONE
         self._emitted = self._submitted = self._before = NONE
         self._even = Even(0)
+        self._plain = self._passing = False
+        self._planned: list[str] = []  # requests of the last plan
         self.k = 0
         self.needs: frozenset[Feature] = frozenset()
 
@@ -65,8 +67,18 @@ class StepBook:
         """Read what the verify left and give feedback. `sampled_token_ids` [rows, 1 + drafts], -1: rejected."""
         self._now_s = time.perf_counter()
         self._read_batch(sampled_token_ids)
-        self._feed_back(self._now_s)
+        if not self._passing:
+            self._feed_back(self._now_s)
+        elif self.request_ids == self._planned:
+            n, now = len(self.request_ids), self._now_s
+            self._host.telemetry.timed(n, now - self._began_s, now - self._verified_s)
         self._verified_s = self._now_s
+
+    def passes(self) -> bool:
+        """Whether nobody has to be asked: the batch is the planned one, a token each, and the policy never drafts."""
+        alike = self._plain and self.k == 0 and self.request_ids == self._planned
+        self._passing = alike and self._host.passes()
+        return self._passing
 
     def plan(self, lag: IntArray | None) -> bool:
         """Ask the policy, given the rows' draft lag. True: the draft has to run."""
@@ -74,7 +86,7 @@ class StepBook:
             # Prompt chunks only: nobody to ask. A draft that was running keeps its cache filled.
             self.k = 0
             return self._draft_on
-        self._drafting = self._host.plan(self._view(self._now_s, lag))
+        self._drafting, self._planned = self._host.plan(self._view(self._now_s, lag)), self.request_ids
         self.k = self._drafting.k
         self.needs = self._host.needs(self._drafting) if self.k else frozenset()
         self._draft_on = self.k > 0
@@ -106,7 +118,8 @@ class StepBook:
         self.starts = batch.num_computed_tokens_cpu[:n].astype(np.int64)
         self._before = batch.num_tokens_no_spec[:n] - batch.num_prompt_tokens[:n]
         discarded = self._runner.discard_request_mask.np[:n]
-        if output.total_num_scheduled_tokens == n and not discarded.any():
+        self._plain = output.total_num_scheduled_tokens == n and not discarded.any()
+        if self._plain:
             self._read_plain(n)
         else:
             self._read_mixed(sampled_token_ids.cpu().numpy(), discarded)

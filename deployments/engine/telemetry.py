@@ -27,6 +27,7 @@ class Telemetry:
         self._reached_at = np.zeros(k_max, np.int64)
         self._recent: dict[str, float] = {}
         self._view: StepView | None = None
+        self._reason = ""  # of the last plan
 
     def scheduled(self, preempted: int, prefix_hit_tokens: int) -> None:
         """What the scheduler did to begin a step; most steps neither preempt nor admit."""
@@ -42,7 +43,13 @@ class Telemetry:
     def planned(self, view: StepView, plan: StepPlan) -> None:
         self._view = view
         known = plan.reason in self.reasons or len(self.reasons) < MOST_REASONS
-        self.reasons[plan.reason if known else "other"] += 1
+        self._reason = plan.reason if known else "other"
+        self.reasons[self._reason] += 1
+
+    def repeated(self) -> None:
+        """A step at K = 0 for which the last plan still held."""
+        self.reasons[self._reason] += 1
+        self.k_steps[0] += 1
 
     def drafted(self, k: int, drafted_tokens: int, draft_s: float, *, stopped_early: bool) -> None:
         self.k_steps[k] += 1
@@ -57,18 +64,22 @@ class Telemetry:
         self.counts["catch_up_tokens"] += tokens
 
     def verified(self, seen: StepFeedback, predicted_s: float | None) -> None:
-        self.seconds["verify_s"] += seen.verify_s
         if seen.k:
             self._positions(seen)
         if seen.idle:
+            self.seconds["verify_s"] += seen.verify_s
             return
-        self.seconds["step_s"] += seen.step_s
-        self.counts["decode_steps"] += 1
-        self.counts["request_steps"] += len(seen.request_ids)
+        self.timed(seen.batch, seen.verify_s, seen.step_s)
         self.counts["prefill_tokens"] += seen.prefill_tokens
-        self._mean("step_s_recent", seen.step_s)
         if predicted_s:
             self._mean("predicted_over_measured", predicted_s / seen.step_s)
+
+    def timed(self, batch: int, verify_s: float, step_s: float) -> None:
+        self.seconds["verify_s"] += verify_s
+        self.seconds["step_s"] += step_s
+        self.counts["decode_steps"] += 1
+        self.counts["request_steps"] += batch
+        self._mean("step_s_recent", step_s)
 
     def report(self, at_s: float, **more: Any) -> ReplicaReport:
         view = self._view

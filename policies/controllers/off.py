@@ -10,6 +10,7 @@ class Off(BasePolicy[Params]):
     """K = 0 always: plain decoding. The draft model does not run."""
 
     name = "off"
+    never_drafts = True
 
     def plan(self, view: StepView) -> StepPlan:
         return StepPlan(k=0, reason="off")

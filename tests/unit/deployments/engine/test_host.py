@@ -93,31 +93,32 @@ class Pupil:
         self.taught += 1
 
 
-def test_steps_without_drafts_that_are_alike_teach_every_fourth_time() -> None:
-    host = new_host("off")
-    pupil: Any = Pupil()
-    host.models = Models(pupil, host.models.acceptance)
-    loop = Loop(host)
+def taught_by(name: str, batch: int = 3, **params: Any) -> tuple[Loop, Any]:
+    host, pupil = new_host(name, **params), Pupil()
+    models: Any = pupil
+    host.models = Models(models, host.models.acceptance)
+    return Loop(host, batch), pupil
+
+
+def test_steps_without_drafts_that_are_alike_teach_every_eighth_time() -> None:
+    loop, pupil = taught_by("fixed", k=0)
     loop.run(41)
-    assert (pupil.taught, pupil.asked) == (11, 11)
+    assert (pupil.taught, pupil.asked) == (6, 6)
     loop.batch, loop.temperature = 2, np.zeros(2)
     loop.step()
-    assert pupil.taught == 12  # another batch says something new
-    host.set_policy("fixed", {"k": 1})
+    assert pupil.taught == 7  # another batch says something new
+    loop.host.set_policy("fixed", {"k": 1})
     loop.run(10)
-    assert (pupil.taught, pupil.asked) == (22, 22)
+    assert (pupil.taught, pupil.asked) == (17, 17)
 
 
 def test_a_prompt_beside_a_plain_step_always_teaches() -> None:
-    host = new_host("off")
-    pupil: Any = Pupil()
-    host.models = Models(pupil, host.models.acceptance)
-    loop = Loop(host, batch=1)
+    loop, pupil = taught_by("fixed", batch=1, k=0)
     loop.run(2)
-    drafting = host.plan(make_view(1))
-    host.select(drafting, 0, {}, sampled=False, draft_s=0.0)
+    drafting = loop.host.plan(make_view(1))
+    loop.host.select(drafting, 0, {}, sampled=False, draft_s=0.0)
     none = np.zeros(1, np.int64)
-    host.feedback(drafting, Verified(np.arange(1), none, none, 9, 0.02, 0.03, idle=False))
+    loop.host.feedback(drafting, Verified(np.arange(1), none, none, 9, 0.02, 0.03, idle=False))
     assert (pupil.taught, pupil.asked) == (2, 1)
 
 

@@ -65,7 +65,7 @@ class Engine:
             tokens[row, :count] = 3
         self.book.verified(tokens)
         self._outputs.update({r[0]: n for r, n in zip(rows, emitted, strict=True) if not r[4]})
-        return self.book.plan(self.lag)
+        return not self.book.passes() and self.book.plan(self.lag)
 
     def select(self) -> list[int]:
         k = self.book.k
@@ -215,7 +215,7 @@ def test_what_a_catch_up_cost_is_told_with_the_plan_it_served() -> None:
 
 def test_a_plain_step_is_read_as_any_other() -> None:
     """The short way for one token a request and no drafts, against the long way over the same requests."""
-    short, long = Engine(new_host("off")), Engine(new_host("off"))
+    short, long = Engine(new_host("fixed", k=0)), Engine(new_host("fixed", k=0))
     for engine in (short, long):
         engine.step(("a", 0, 5, 0, False), ("b", 0, 7, 0, False), emitted=[1, 1])
     short.step(("a", 5, 1, 0, False), ("b", 7, 1, 0, False), emitted=[1, 1])
@@ -244,3 +244,55 @@ def test_what_the_scheduler_did_is_counted() -> None:
     engine.step(("a", 37, 1, 0, False), emitted=[1], preempted=("b",))
     report = engine.host.telemetry.report(0.0)
     assert (report.prefix_hit_tokens, report.preemptions, report.prompt_chunks) == (32, 1, 1)
+
+
+def asked(engine: Engine, steps: int, *ids: str, computed: int) -> list[bool]:
+    """Whether each of some steps of one token a request was planned."""
+    found = []
+    for step in range(steps):
+        engine.step(*((r, computed + step, 1, 0, False) for r in ids), emitted=[1] * len(ids))
+        found.append(engine.book._drafting is not None)
+        engine.select()
+    return found
+
+
+def test_a_policy_that_never_drafts_is_asked_when_the_batch_changes_and_every_eighth_time() -> None:
+    engine = Engine(new_host("off"))
+    assert asked(engine, 18, "a", "b", computed=9) == [i % 8 == 0 for i in range(18)]
+    assert asked(engine, 3, "b", computed=30) == [True, False, False]
+    assert asked(engine, 2, "b", "c", computed=30) == [True, False]
+    assert not any(engine.step(("b", 40, 1, 0, False), ("c", 40, 1, 0, False), emitted=[1, 1]) for _ in range(9))
+
+
+def test_steps_nobody_was_asked_for_are_in_the_report() -> None:
+    engine, other = Engine(new_host("off")), Engine(new_host("fixed", k=0))
+    for one in (engine, other):
+        asked(one, 10, "a", computed=9)
+    mine, theirs = engine.host.telemetry.report(0.0), other.host.telemetry.report(0.0)
+    assert mine.k_steps == theirs.k_steps == {0: 10}
+    assert mine.reasons["off"] == 10
+    assert (mine.decode_steps, mine.request_steps, mine.emitted_tokens) == (9, 9, 10)
+    assert (theirs.decode_steps, theirs.request_steps, theirs.emitted_tokens) == (9, 9, 10)
+    assert mine.step_s > 0
+    assert mine.verify_s > 0
+
+
+def test_a_wait_for_work_is_in_no_step_period() -> None:
+    engine = Engine(new_host("off"))
+    asked(engine, 4, "a", computed=9)
+    asked(engine, 1, "b", computed=9)
+    assert engine.host.telemetry.report(0.0).decode_steps == 3
+
+
+def test_every_step_of_a_traced_request_is_noted() -> None:
+    engine = Engine(new_host("off"))
+    engine.host.traces.scheduled("a", {"adaspec_traceparent": "00-1-2-01"})
+    assert asked(engine, 5, "a", computed=9) == [True] * 5
+
+
+def test_a_new_policy_is_asked_at_once() -> None:
+    engine = Engine(new_host("off"))
+    asked(engine, 3, "a", computed=9)
+    engine.host.set_policy("fixed", {"k": 2})
+    assert engine.step(("a", 12, 1, 0, False), emitted=[1])
+    assert engine.select() == [2]
