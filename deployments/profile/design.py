@@ -10,8 +10,8 @@ from deployments.profile.shapes import Shape
 
 SHORT_TOKENS = 96
 PROMPT_TOKENS = 64  # of a prompt that joins while others decode
-BLOCK_STEPS = 4  # a length is held so long: the first of them also pays for the switch
-LEAST_STEPS = 40
+BLOCK_STEPS = 3  # a length is held so long, after as many steps without drafts: its first also pays for the switch
+VISITS = 3  # of every batch, apart in time: a neighbour's busy minute must not look like a batch's cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +52,24 @@ def batches(most: int) -> list[int]:
 
 
 def first_runs(limits: Limits, seed: int) -> list[Run]:
-    """Every batch at a short context; a few also at a long one, with prompts joining, and sampled. Shuffled."""
+    """Every batch at a short context, several times; a few also at a long one, with prompts joining, and sampled."""
     rng = np.random.default_rng(seed)
     sizes = batches(limits.max_batch)
     middle = sizes[len(sizes) // 2]
     some = sorted({sizes[0], middle, sizes[-1]})
-    runs = [_run(limits, rng, size) for size in sizes]
-    runs += [_run(limits, rng, size, context_tokens=long) for size in some if (long := long_context(limits, size))]
-    runs += [_run(limits, rng, size, join_every=3) for size in sorted({2, 6, middle}) if size < limits.max_batch]
-    runs += [_run(limits, rng, middle, temperature=1.0)]
-    order = rng.permutation(len(runs))  # no trend of the machine may look like a trend of the shape
-    return [runs[i] for i in order]
+    once = [_run(limits, rng, size, context_tokens=long) for size in some if (long := long_context(limits, size))]
+    once += [_run(limits, rng, size, join_every=3) for size in sorted({2, 6, middle}) if size < limits.max_batch]
+    once += [_run(limits, rng, middle, temperature=1.0)]
+    runs: list[Run] = []
+    for extra in (once, *[[]] * (VISITS - 1)):
+        visit = [*(_run(limits, rng, size) for size in sizes), *extra]
+        runs += [visit[i] for i in rng.permutation(len(visit))]
+    return runs
 
 
 def long_context(limits: Limits, batch: int) -> int:
     """Tokens a prompt may have at most, leaving room to decode; 0 where that is no more than a short one."""
-    room = LEAST_STEPS * (limits.k_max + 1)
+    room = 2 * BLOCK_STEPS * len(_blocks(limits.k_max)) * (limits.k_max + 1)
     most = min(limits.max_model_len, int(0.9 * limits.kv_tokens / batch)) - room
     most = min(most, 8192 // batch + SHORT_TOKENS)  # a long prompt is dear to compute and says no more
     return most if most >= 2 * SHORT_TOKENS else 0
@@ -96,8 +98,11 @@ def _run(
     join_every: int = 0,
     temperature: float = 0.0,
 ) -> Run:
-    ks = sorted({0, 1, 2, 3, limits.k_max} & set(range(limits.k_max + 1)))
-    blocks = [int(k) for k in rng.permutation(ks)]
-    lengths = tuple(k for k in blocks for _ in range(BLOCK_STEPS))
-    steps = max(LEAST_STEPS, 2 * len(lengths))
-    return Run(batch, context_tokens, lengths, steps, join_every, temperature)
+    lengths = tuple(int(k) for block in rng.permutation(_blocks(limits.k_max)) for k in block)
+    return Run(batch, context_tokens, lengths, len(lengths), join_every, temperature)
+
+
+def _blocks(k_max: int) -> list[list[int]]:
+    """[lengths, 2 * BLOCK_STEPS]: every length measured comes after steps without drafts."""
+    ks = sorted({k for k in (1, 2, 3, k_max) if k <= k_max})
+    return [[0] * BLOCK_STEPS + [k] * BLOCK_STEPS for k in ks]

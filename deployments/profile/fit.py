@@ -52,7 +52,8 @@ def _solve(features: list[list[float]], seconds: list[float], shapes: list[Shape
     y = np.array(seconds)
     weight = np.sqrt(np.minimum([s.steps for s in shapes], 20))
     rows: FloatArray = np.array(features, np.float64) / y[:, None]
-    scale = np.maximum(np.abs(rows).max(0), 1e-30)
+    most = np.abs(rows).max(0)
+    scale = np.where(most > 0, most, np.inf)  # what was never seen gets no coefficient
     rows, target = rows / scale * weight[:, None], weight
     first, _ = nnls(rows, target)
     found = least_squares(

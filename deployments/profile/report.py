@@ -72,7 +72,7 @@ def _time_model(found: dict[str, Any]) -> str:
         "request) + K draft passes (the same three terms) + catch-up of the draft's cache. Batches that are no power "
         "of two were never fitted: their errors are below.</p>"
         f"<p>Other processes had the worker's core for {_percent(found['disturbed_share'])} of the measured time; that "
-        "time is taken off, and of each shape the half of the steps that waited least is used.</p>"
+        "time is taken off. A shape's time is the lower quartile of its steps: neighbours only ever add.</p>"
     )
     columns = ("shapes", "steps", "r2", "mae_ms", "median_ape", "p90_ape", "bias")
     heads = ("held-out shapes", "shapes", "steps", "R²", "MAE ms", "median error", "p90 error", "median bias")

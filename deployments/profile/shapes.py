@@ -11,13 +11,14 @@ import numpy as np
 from deployments.profile.probe import COLUMNS
 from policies.api import FloatArray
 
-LEAST_STEPS = 3  # fewer say little of a median
+QUANTILE = 0.25  # of a shape's steps: whatever else the machine does only ever adds to a step
+LEAST_STEPS = 3  # fewer say little of it
 MAD_TO_DEVIATION = 1.4826
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Means of what the steps did, medians of what they took."""
+    """Means of what the steps did, lower quartiles of what they took."""
 
     batch: int
     k: int
@@ -29,7 +30,7 @@ class Shape:
     draft_s: float
     verify_s: float
     step_s: float
-    relative_error: float  # standard error of the median step time / the median
+    relative_error: float  # standard error of the step time / the step time
 
     @property
     def pass_tokens(self) -> float:
@@ -38,12 +39,12 @@ class Shape:
 
     @property
     def alike(self) -> tuple[int, int, int]:
-        """The same for shapes whose times can be compared: batch, K, octave of context."""
-        return self.batch, self.k, _octave(self.context_tokens)
+        """The same for shapes whose times can be compared: batch, K, size of context."""
+        return self.batch, self.k, _octave(self.context_tokens) // 2
 
 
 def shapes_of(rows: Iterable[Iterable[float]]) -> list[Shape]:
-    """Steps as `probe.COLUMNS` grouped by batch, K, and octaves of context, prompt and catch-up tokens."""
+    """Steps as `probe.COLUMNS` grouped by batch, K, and sizes of context, prompt and catch-up."""
     table = np.array([list(row) for row in rows], np.float64).reshape(-1, len(COLUMNS))
     groups: dict[tuple[int, ...], list[FloatArray]] = defaultdict(list)
     for row in table:
@@ -52,8 +53,8 @@ def shapes_of(rows: Iterable[Iterable[float]]) -> list[Shape]:
 
 
 def _key(row: dict[str, float]) -> tuple[int, ...]:
-    octaves = (_octave(row[name]) for name in ("context_tokens", "prefill_tokens", "catch_up_tokens"))
-    return int(row["batch"]), int(row["k"]), *octaves, _octave(row["verified_tokens"])
+    octaves = (_octave(row[name]) for name in ("prefill_tokens", "catch_up_tokens", "verified_tokens"))
+    return int(row["batch"]), int(row["k"]), _octave(row["context_tokens"]) // 2, *octaves
 
 
 def _octave(count: float) -> int:
@@ -61,10 +62,10 @@ def _octave(count: float) -> int:
 
 
 def _shape(rows: FloatArray) -> Shape:
-    column = dict(zip(COLUMNS, _undisturbed(rows).T, strict=True))
+    column = dict(zip(COLUMNS, _without_waits(rows).T, strict=True))
     mean = {name: float(values.mean()) for name, values in column.items()}
-    median = {name: float(np.median(column[name])) for name in ("draft_s", "verify_s", "step_s")}
-    spread = MAD_TO_DEVIATION * float(np.median(np.abs(column["step_s"] - median["step_s"])))
+    time_s = {name: float(np.quantile(column[name], QUANTILE)) for name in ("draft_s", "verify_s", "step_s")}
+    spread = MAD_TO_DEVIATION * float(np.median(np.abs(column["step_s"] - np.median(column["step_s"]))))
     return Shape(
         batch=int(mean["batch"]),
         k=int(mean["k"]),
@@ -73,20 +74,19 @@ def _shape(rows: FloatArray) -> Shape:
         context_tokens=mean["context_tokens"],
         prefill_tokens=mean["prefill_tokens"],
         catch_up_tokens=mean["catch_up_tokens"],
-        **median,
-        relative_error=1.25 * spread / median["step_s"] / len(column["step_s"]) ** 0.5,
+        **time_s,
+        relative_error=1.25 * spread / time_s["step_s"] / len(rows) ** 0.5,
     )
 
 
-def _undisturbed(rows: FloatArray) -> FloatArray:
-    """The half of the steps that waited least for a core, less what they waited: that is the neighbours' cost."""
-    step, draft_waited, waited = (COLUMNS.index(name) for name in ("step_s", "draft_waited_s", "waited_s"))
-    share = rows[:, waited] / rows[:, step]
-    kept = rows[share <= np.median(share)].copy()
-    kept[:, COLUMNS.index("draft_s")] -= kept[:, draft_waited]
-    kept[:, COLUMNS.index("verify_s")] -= kept[:, waited] - kept[:, draft_waited]
-    kept[:, step] -= kept[:, waited]
-    return kept
+def _without_waits(rows: FloatArray) -> FloatArray:
+    """The steps less what their worker waited for a core: that is the neighbours' cost."""
+    draft_waited, waited = (rows[:, COLUMNS.index(name)] for name in ("draft_waited_s", "waited_s"))
+    own = rows.copy()
+    own[:, COLUMNS.index("draft_s")] -= draft_waited
+    own[:, COLUMNS.index("verify_s")] -= waited - draft_waited
+    own[:, COLUMNS.index("step_s")] -= waited
+    return own
 
 
 def disturbed_share(rows: Iterable[Iterable[float]]) -> float:
