@@ -18,7 +18,7 @@ body{font:15px/1.45 system-ui,sans-serif;max-width:72em;margin:2em auto;padding:
 h1{font-size:1.5em;margin-bottom:.2em} h2{font-size:1.1em;margin-top:2em} p{margin:.3em 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums} td,th{padding:.25em .8em;text-align:right}
 th{font-weight:600;border-bottom:2px solid #ccd5de} td:first-child,th:first-child{text-align:left}
-tr:last-child td{border-top:1px solid #ccd5de;font-weight:600} svg{width:100%;height:auto} pre{overflow:auto}
+tr.total td{border-top:1px solid #ccd5de;font-weight:600} svg{width:100%;height:auto} pre{overflow:auto}
 .bad{background:#fde8e6;border-left:4px solid #c0392b;padding:.5em 1em;margin:1em 0}
 .quiet{color:#5b6b7b} .scroll{overflow-x:auto}
 """
@@ -55,7 +55,9 @@ def svg(figure: Figure) -> str:
 def grid(head: tuple[str, ...], rows: list[list[str]]) -> str:
     """An HTML table of plain text."""
     lines = [f"<tr>{''.join(f'<th>{html.escape(c)}' for c in head)}"]
-    lines += [f"<tr>{''.join(f'<td>{html.escape(c)}' for c in row)}" for row in rows]
+    totals = [" class=total" if row[0] == "total" else "" for row in rows]
+    cells = ["".join(f"<td>{html.escape(c)}" for c in row) for row in rows]
+    lines += [f"<tr{total}>{row}" for total, row in zip(totals, cells, strict=True)]
     return f"<div class=scroll><table>{''.join(lines)}</table></div>"
 
 

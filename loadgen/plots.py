@@ -33,8 +33,8 @@ def timeline(time: Series) -> Figure:
 
 
 def _load(axis: Axes, at: FloatArray, time: Series) -> None:
-    width = np.diff(at).mean() if len(at) > 1 else 1.0
-    axis.bar(at, np.array(time["arrived"]) / width, width=width, color=GREY, alpha=0.5, label="arrivals/s")
+    width = float(np.median(np.diff(at))) if len(at) > 1 else 1.0
+    axis.bar(at, np.array(time["arrived"]) / width, width=width, color=GREY, alpha=0.5)
     axis.set(ylabel="arrivals/s", ylim=(0, None))
     if "running" in time:
         right = axis.twinx()
@@ -49,13 +49,13 @@ def _latencies(axis: Axes, at: FloatArray, time: Series) -> None:
     for where, key, color, label in ((axis, "ttft_p50_ms", ORANGE, "TTFT"), (right, "tpot_p50_ms", BLUE, "TPOT")):
         where.plot(at, _floats(time[key]), color=color, marker=".", lw=1)
         where.set_ylabel(f"median {label}, ms", color=color)
-        where.set_ylim(0, None)
+        _room(where, time[key])
 
 
 def _speculation(axis: Axes, at: FloatArray, time: Series) -> None:
     axis.step(at, _floats(time["k"]), where="mid", color=BLUE)
     axis.set_ylabel("mean K", color=BLUE)
-    axis.set_ylim(0, None)
+    _room(axis, time["k"])
     right = axis.twinx()
     right.plot(at, _floats(time["accepted_share"]), color=ORANGE, marker=".", lw=1)
     right.set_ylabel("accepted / drafted", color=ORANGE)
@@ -73,11 +73,13 @@ def distributions(scenario: Scenario, rows: Table) -> Figure:
             limit = getattr(spec, column)
             if np.isfinite(limit):
                 axis.axvline(limit, color=f"C{i}", ls=":", lw=1)
-        axis.set(xlabel=f"{label} (dotted: limit)", ylabel="share of requests", xscale="log", ylim=(0, 1.02))
+        axis.set(xlabel=f"{label} (dotted: limit)", ylabel="share of requests", ylim=(0, 1.02))
+        _scale(axis, getattr(rows, column))
         axis.legend(frameon=False, loc="upper left")
     _cumulative(axes[2], 1e3 * (rows.sent_s - rows.at_s), GREY, "send lag")
     axes[2].axvline(scenario.check.send_lag_p99_ms, color="C3", ls=":", lw=1)
-    axes[2].set(xlabel="send lag, ms (dotted: bound of p99)", xscale="log", ylim=(0, 1.02))
+    axes[2].set(xlabel="send lag, ms (dotted: bound of p99)", ylim=(0, 1.02), xscale="log")
+    axes[2].xaxis.set_major_formatter("{x:g}")
     return figure
 
 
@@ -86,6 +88,21 @@ def _cumulative(axis: Axes, values: FloatArray, color: str, label: str) -> None:
     if len(shown):
         picked = np.linspace(0, len(shown) - 1, min(len(shown), POINTS)).astype(np.int64)
         axis.plot(shown[picked], (picked + 1) / len(shown), color=color, label=label)
+
+
+def _room(axis: Axes, values: list[Any]) -> None:
+    known = [v for v in values if v is not None]
+    axis.set_ylim(0, 1.15 * max(known) if known and max(known) > 0 else 1)
+
+
+def _scale(axis: Axes, values: FloatArray) -> None:
+    """Logarithmic where the values span more than a decade and a half: narrower ticks would run together."""
+    shown = values[np.isfinite(values) & (values > 0)]
+    if len(shown) and shown.max() > 30 * shown.min():
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+    else:
+        axis.set_xlim(0, None)
 
 
 def _floats(values: list[Any]) -> FloatArray:

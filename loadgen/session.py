@@ -170,6 +170,7 @@ class Session:
 
     def _read_counters(self) -> None:
         every_s = self._schedule.scenario.metrics_every_s
+        self._clock.wait_until(0.0)
         while every_s is not None:
             self._read_counters_once()
             gevent.sleep(every_s)
