@@ -20,6 +20,7 @@ class Call:
     path: str
     headers: Headers = ()
     body: bytes = b""
+    replica: str = ""  # where the door wants it; the router has the last word
 
     def scope(self) -> dict[str, Any]:
         return {
@@ -46,6 +47,7 @@ class Head:
     headers: Headers
     body: bytes
     last: bool  # the body is complete
+    replica: str = ""  # that answered
 
 
 async def answer(app: ASGIApp, call: Call) -> AsyncGenerator[Head | bytes, None]:

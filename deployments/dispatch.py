@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
 from typing import Any
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
@@ -21,7 +22,9 @@ from deployments.calls import Call, Head
 from deployments.errors import ApiError, NoReplicaError
 from deployments.expositions import join
 from deployments.ingress_metrics import IngressMetrics
+from deployments.seat import Seat
 from deployments.settings import IngressConfig
+from deployments.slo_status import DoorAnswer, DoorReport, SloStatus
 from deployments.status import FleetStatus
 
 logger = logging.getLogger(__name__)
@@ -39,22 +42,29 @@ class Dispatch:
         self._serve = replicas.options(method_name="serve", stream=True)
         self._fleet = monitor.options(method_name="fleet")
         self._scrape = monitor.options(method_name="expositions")
+        self._monitor = monitor.options(method_name="exposition")
+        self._door = monitor.options(method_name="door")
+        self._slo = monitor.options(method_name="slo")
         self._metrics = metrics
         self._was_ready = False
 
-    async def open(self, call: Call, config: IngressConfig) -> tuple[Head, AsyncIterator[bytes]]:
-        """The head, once its first part is there, and the rest of the body.
+    async def open(
+        self, call: Call, config: IngressConfig, seat: Seat | None = None
+    ) -> tuple[Head, AsyncIterator[bytes]]:
+        """The head, once its first part is there, and the rest of the body. `seat`: where the door wants it.
 
         Raises:
             ApiError: 429 or 503 where nothing can serve now, 500 where the replica failed.
         """
         for _ in range(config.attempts):
-            parts = self._serve.remote(call)
+            parts = self._serve.remote(call if seat is None else replace(call, replica=seat.replica))
             try:
                 head = await asyncio.wait_for(anext(parts), config.first_token_timeout_s)
             except GONE as error:
                 self._metrics.retried()
                 logger.warning("%s: replica lost before the first token: %r", call.path, error)
+                if seat is not None:
+                    seat.lost()
             except FAILED as error:
                 raise as_api_error(error, config) from error
             except (TimeoutError, asyncio.CancelledError) as error:
@@ -63,6 +73,8 @@ class Dispatch:
                     raise
                 raise as_api_error(error, config) from error
             else:
+                if seat is not None:
+                    seat.answered(head.replica)
                 return head, self._rest(parts)
         raise ApiError(503, "the replicas serving this request were lost", retry_after_s=config.retry_after_s)
 
@@ -76,14 +88,25 @@ class Dispatch:
         return self._was_ready
 
     async def exposition(self, config: IngressConfig) -> str:
-        """The replicas' metrics joined, each sample with its replica's name. Raises ApiError without a monitor."""
+        """The monitor's metrics, and the replicas' joined with their names. Raises ApiError without a monitor."""
         texts: dict[str, str] = await self._ask(self._scrape.remote(config.probe_timeout_s), config)
-        return join(texts)
+        monitor: str = await self._ask(self._monitor.remote(), config)
+        return monitor + join(texts)
 
     async def fleet(self, config: IngressConfig) -> FleetStatus:
         """The load monitor's view. Raises ApiError without a monitor."""
         view: FleetStatus = await self._ask(self._fleet.remote(), config)
         return view
+
+    async def at_the_door(self, report: DoorReport, config: IngressConfig) -> DoorAnswer:
+        """The door's counts for the replicas' figures. Raises ApiError without a monitor."""
+        answer: DoorAnswer = await self._ask(self._door.remote(report), config)
+        return answer
+
+    async def slo(self, config: IngressConfig) -> SloStatus:
+        """Classes, forecast and admission as the monitor has them. Raises ApiError without a monitor."""
+        status: SloStatus = await self._ask(self._slo.remote(), config)
+        return status
 
     async def _ask(self, answer: Awaitable[Any], config: IngressConfig) -> Any:
         try:

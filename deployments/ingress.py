@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from opentelemetry.trace import SpanKind
-from pydantic import BaseModel, Field, ValidationError
 from ray.serve.handle import DeploymentHandle
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from deployments.calls import Call
+from deployments.admission import Asked, Door
+from deployments.calls import Call, Head
 from deployments.dispatch import Dispatch
+from deployments.door_metrics import DoorMetrics
+from deployments.echo import Echo
+from deployments.envelope import Body, read
 from deployments.errors import ApiError
+from deployments.fleet_watch import FleetWatch
 from deployments.ingress_metrics import IngressMetrics
 from deployments.live import Live
 from deployments.observe.spans import Spans, annotate, injected
 from deployments.observe.traced_app import TracedApp
-from deployments.settings import IngressConfig, Tracing
+from deployments.seat import Seat
+from deployments.settings import IngressConfig, SloClass, Tracing
+from deployments.slo import chosen, for_engine
 from deployments.status import PolicyList, PolicyStatus
 
 OPENAPI = Path(__file__).with_name("openapi.json")
+OK = 200
+UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
-class Envelope(BaseModel):
-    """What the ingress must know of a body; vLLM's own classes check the rest in the replica."""
+class Streamed(StreamingResponse):
+    """Gives its seat back however it ends, even if nobody ever read from it."""
 
-    model: str | None = None
-    stream: bool | None = False
-    n: int | None = Field(default=1, ge=1)
+    def __init__(self, parts: AsyncIterator[bytes], status: int, headers: dict[str, str], seat: Seat | None) -> None:
+        super().__init__(parts, status, headers)
+        self._seat = seat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _leave(self._seat)
 
 
 class Ingress:
@@ -45,6 +61,9 @@ class Ingress:
         self._spans = Spans(tracing or Tracing(), "ingress", lambda: self._live.now.trace_sample_ratio)
         self._metrics = IngressMetrics()
         self._dispatch = Dispatch(replicas, monitor, self._metrics)
+        self._at_door = DoorMetrics()
+        self._door = Door(self._live, self._at_door)
+        self._watch = FleetWatch(self._live, self._door, self._at_door, self._dispatch)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._live.update(user_config)
@@ -62,6 +81,7 @@ class Ingress:
         app.add_api_route("/openapi.json", self.openapi)
         app.add_api_route("/v1/policy", self.policy)
         app.add_api_route("/v1/replicas", self.replicas)
+        app.add_api_route("/v1/slo", self.slo)
         app.add_middleware(TracedApp, spans=self._spans)
         app.add_exception_handler(ApiError, _on_api_error)
         app.add_exception_handler(HTTPException, _on_http_error)
@@ -100,7 +120,9 @@ class Ingress:
             replicas = await self._dispatch.exposition(self._live.now)
         except ApiError:
             replicas = ""  # the ingress's own figures say that nobody answers
-        own = self._metrics.exposition() + self._spans.exposition("adaspec_ingress_spans")
+        self._at_door.expect(of.name for of in self._live.now.classes)
+        own = self._metrics.exposition() + self._at_door.exposition(self._door.waiting())
+        own += self._spans.exposition("adaspec_ingress_spans")
         return PlainTextResponse(own + replicas, media_type="text/plain; version=0.0.4")
 
     async def openapi(self) -> Response:
@@ -117,51 +139,57 @@ class Ingress:
         view = await self._dispatch.fleet(self._live.now)
         return JSONResponse(view.model_copy(update={"ingress_rejection": self._live.rejection}).model_dump(mode="json"))
 
+    async def slo(self) -> Response:
+        """By class: what is promised and attained, who waits; and what the monitor forecasts and wants."""
+        view = await self._dispatch.slo(self._live.now)
+        return JSONResponse(view.model_copy(update={"admission": self._live.now.admission}).model_dump(mode="json"))
+
     async def _generate(self, request: Request, path: str) -> Response:
         config = self._live.now
-        body = await _body(request, config.max_body_bytes)
-        envelope = _envelope(body, config)
-        annotate(model=envelope.model, stream=envelope.stream)
-        call = Call("POST", path, tuple(request.headers.raw), body)
-        with self._spans.span("route", SpanKind.CLIENT):
-            head, rest = await self._dispatch.open(injected(call), config)
-        out = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
-        if head.last:
-            return Response(head.body, head.status, out)
-        out.pop("content-length", None)
-        if envelope.stream:
-            out |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        return StreamingResponse(_chain(head.body, rest), head.status, out)
+        body = await read(request, config)
+        slo = chosen(request.headers, config)
+        annotate(model=body.data.get("model"), stream=body.stream, slo_class=slo.name)
+        call = _call(request, path, for_engine(body.data, slo))
+        echo = Echo(slo, self._at_door, body.n, usage_wanted=body.usage_wanted)
+        with self._spans.span("admission"):
+            seat = await self._seat(body, slo, config)
+        echo.sent()
+        try:
+            with self._spans.span("route", SpanKind.CLIENT):
+                head, rest = await self._dispatch.open(injected(call), config, seat)
+                annotate(replica=head.replica)
+            if body.stream and head.status == OK:
+                streamed = Streamed(echo.stream(head.body, rest), head.status, _headers(head) | UNBUFFERED, seat)
+                seat = None  # the answer has it now
+                return streamed
+            whole = head.body + b"".join([part async for part in rest])
+            return Response(echo.whole(whole) if head.status == OK else whole, head.status, _headers(head))
+        finally:
+            _leave(seat)
+
+    async def _seat(self, body: Body, slo: SloClass, config: IngressConfig) -> Seat | None:
+        """Its turn. None: admission is off, and Serve's router chooses."""
+        await self._watch.started()
+        if not config.admission:
+            return None
+        asked = Asked(slo, body.prompt, body.tokens(config.characters_per_token), body.sequences)
+        return Seat(self._door, asked, await self._door.enter(asked))
 
 
-async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for part in rest:
-        yield part
+def _headers(head: Head) -> dict[str, str]:
+    out = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
+    out.pop("content-length", None)
+    return out
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """The whole body. Raises ApiError 413 as soon as it is too large, 415 for anything but JSON."""
-    if not request.headers.get("content-type", "").lower().startswith("application/json"):
-        raise ApiError(415, "content-type must be application/json")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > most:
-            raise ApiError(413, f"the body is larger than {most} bytes")
-    return bytes(body)
+def _call(request: Request, path: str, body: dict[str, Any]) -> Call:
+    headers = tuple(h for h in request.headers.raw if h[0] != b"content-length")  # the body is another one
+    return Call("POST", path, headers, json.dumps(body).encode())
 
 
-def _envelope(body: bytes, config: IngressConfig) -> Envelope:
-    try:
-        envelope = Envelope.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        param = ".".join(str(part) for part in first["loc"]) or None
-        raise ApiError(400, f"{param or 'body'}: {first['msg']}", param=param) from error
-    if envelope.n and envelope.n > config.max_choices:
-        raise ApiError(400, f"n: {envelope.n} is above this server's limit of {config.max_choices}", param="n")
-    return envelope
+def _leave(seat: Seat | None) -> None:
+    if seat is not None:
+        seat.leave()
 
 
 def _vllm_version() -> str:

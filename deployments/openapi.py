@@ -13,6 +13,7 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest, Compl
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse, ModelList
 
 from deployments.ingress import OPENAPI
+from deployments.slo_status import SloStatus
 from deployments.status import FleetStatus, PolicyList
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -43,6 +44,7 @@ def document() -> dict[str, Any]:
         ("/v1/models", "Models", ModelList),
         ("/v1/policy", "Active policies, learned state, last rejected config", PolicyList),
         ("/v1/replicas", "The load monitor's view", FleetStatus),
+        ("/v1/slo", "SLO classes: objectives, live attainment, admission, forecast", SloStatus),
         ("/health", "Ready: a replica answers", dict[str, str]),
         ("/health/live", "Live: the ingress runs", dict[str, str]),
         ("/version", "Versions", dict[str, str]),

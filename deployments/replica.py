@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from ray import serve
@@ -15,6 +16,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.autoscaling import DESIRED
 from deployments.backend import Backend, EngineFailed, PolicyRefused, make
 from deployments.calls import Call, Head, answer, whole
 from deployments.live import Live
@@ -49,6 +51,7 @@ class Replica:
         self._news = asyncio.Event()
         self._outlook: tuple[LoadOutlook, float] | None = None
         self._report_now: ReplicaReport | None = None
+        self._desired_replicas: int | None = None
         self._received = 0
         self._residence_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
@@ -66,7 +69,7 @@ class Replica:
         try:
             async with aclosing(answer(self.backend.app, call)) as parts:
                 async for part in parts:
-                    yield part
+                    yield replace(part, replica=self.name) if isinstance(part, Head) else part
         finally:
             span.end()
             self._residence_s += RESIDENCE_GAIN * (time.monotonic() - started_s - self._residence_s)
@@ -98,6 +101,10 @@ class Replica:
             raise EngineFailed(f"the engine has not answered for {silent_s:.0f} s")
         if self._reporting is not None and self._reporting.done():
             raise EngineFailed("reporting ended") from self._reporting.exception()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's autoscaler asks; `autoscaling.follow` reads it. Empty until the monitor has answered."""
+        return {} if self._desired_replicas is None else {DESIRED: float(self._desired_replicas)}
 
     async def status(self) -> ReplicaStatus:
         """The engine's figures and what this replica knows beside them."""
@@ -164,6 +171,7 @@ class Replica:
         try:
             answer = await asyncio.wait_for(self._monitor.exchange.remote(status), timeout=1)
             self._outlook = answer.outlook, time.monotonic()
+            self._desired_replicas = answer.desired_replicas
             if answer.scrape:
                 await asyncio.wait_for(self._monitor.expose.remote(self.name, await self.exposition()), timeout=1)
         except (RayError, RayServeException, TimeoutError) as error:

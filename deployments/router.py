@@ -1,10 +1,12 @@
-"""Serve's power-of-two-choices router, except that with no replica left it says so instead of waiting for one."""
+"""Where the door decided, else by power of two choices; with no replica left it says so instead of waiting for one."""
 
 from __future__ import annotations
 
 import asyncio
 
+from ray.serve._private.common import RequestMetadata
 from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
+from ray.serve._private.request_router.request_router import FIFOMixin
 from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
 
 from deployments.errors import NoReplicaError  # not defined here: Serve sends this module by value, which copies it
@@ -18,6 +20,21 @@ class PromptRouter(PowerOfTwoChoicesRequestRouter):
     """Prompt: where Serve's own router waits without limit for a replica, this one refuses at once."""
 
     _emptying: asyncio.TimerHandle | None = None
+
+    async def choose_replicas(
+        self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
+    ) -> list[list[RunningReplica]]:
+        """The replica the door chose, if Serve runs it and it has room; then the usual two."""
+        ranked: list[list[RunningReplica]] = await super().choose_replicas(candidate_replicas, pending_request)
+        wanted = getattr(pending_request.args[0], "replica", "") if pending_request and pending_request.args else ""
+        first = [r for r in candidate_replicas if r.replica_id.unique_id == wanted]
+        return [first, *ranked] if first else ranked
+
+    def _fulfill_next_pending_request(
+        self, replica: RunningReplica, request_metadata: RequestMetadata | None = None
+    ) -> None:
+        """To the request it was chosen for. In order of arrival, as FIFOMixin has it, it would be another's."""
+        super(FIFOMixin, self)._fulfill_next_pending_request(replica, request_metadata)
 
     async def _choose_replica_for_request(
         self, pending_request: PendingRequest, *, is_retry: bool = False

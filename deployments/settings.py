@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from policies.fleet.admit import AdmitSettings
 from policies.fleet.outlook import OutlookSettings
+from policies.fleet.route import RouteSettings
+from policies.fleet.scale import ScaleSettings
 from policies.registry import PolicySpec
 
 
@@ -96,8 +99,32 @@ class ReplicaConfig(Settings):
     stalled_after_s: float = Field(default=60, ge=1, le=600, description="no answer from the engine: unhealthy")
 
 
+MOST_MS = 600_000.0
+
+
+class SloClass(Settings):
+    """What a kind of request is promised, and what happens to it when the fleet is full."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    ttft_ms: float | None = Field(default=None, gt=0, le=MOST_MS, description="to the first token; null: no objective")
+    tpot_ms: float | None = Field(default=None, gt=0, le=MOST_MS, description="mean of a request; null: no objective")
+    priority: int = Field(default=0, ge=-1000, le=1000, description="larger goes first")
+    reserved_slots: int = Field(default=0, ge=0, le=4096, description="seats a replica keeps free for this class")
+    overload: Literal["queue", "shed"] = Field(default="queue", description="wait, or 429 when it would be too late")
+
+
 class IngressConfig(Settings):
     """`user_config` of Ingress."""
+
+    classes: tuple[SloClass, ...] = Field(default=(SloClass(name="default"),), min_length=1, description="SLO classes")
+    default_class: str = Field(default="default", validate_default=True, description="of a request without x-slo-class")
+    admission: bool = Field(default=True, description="false: every request goes to a replica at once")
+    door: AdmitSettings = Field(
+        default=AdmitSettings(seats_factor=1.0, routing=RouteSettings(stale_after_s=1.0)),
+        description="when a request waits or is refused, and how replicas are chosen",
+    )
+    characters_per_token: float = Field(default=4.0, gt=0, le=100, description="to judge a prompt before it is tokens")
+    exchange_every_s: float = Field(default=0.25, ge=0.05, le=2, description="between exchanges with the load monitor")
 
     max_body_bytes: int = Field(default=4 << 20, ge=1024, le=256 << 20, description="larger requests get 413")
     max_choices: int = Field(default=16, ge=1, le=128, description="largest n a request may ask for")
@@ -107,6 +134,22 @@ class IngressConfig(Settings):
     probe_timeout_s: float = Field(default=2, gt=0, le=30, description="for /health, /metrics and /v1/replicas")
     trace_sample_ratio: float = Field(default=0.01, ge=0, le=1, description="of requests without a client's decision")
 
+    @field_validator("classes")
+    @classmethod
+    def _names_differ(cls, classes: tuple[SloClass, ...]) -> tuple[SloClass, ...]:
+        names = [of.name for of in classes]
+        if len(set(names)) < len(names):
+            raise ValueError("give each class its own name")
+        return classes
+
+    @field_validator("default_class")
+    @classmethod
+    def _default_is_a_class(cls, name: str, info: ValidationInfo) -> str:
+        names = [of.name for of in info.data.get("classes", ())]
+        if names and name not in names:
+            raise ValueError(f"no class has this name; choose one of {', '.join(names)}")
+        return name
+
 
 class MonitorConfig(Settings):
     """`user_config` of LoadMonitor."""
@@ -114,6 +157,11 @@ class MonitorConfig(Settings):
     stale_after_s: float = Field(default=3.0, ge=0.2, le=30, description="a replica silent for longer is not counted")
     forget_after_s: float = Field(default=30.0, ge=1, le=3600, description="a replica silent for longer is dropped")
     outlook: OutlookSettings = Field(default=OutlookSettings(), description="how arrivals are forecast")
+    attainment_memory_s: float = Field(default=30.0, ge=1, le=3600, description="how long a finished request counts")
+    scaling: ScaleSettings = Field(default=ScaleSettings(), description="how many replicas are wanted")
+    start_s: float = Field(
+        default=30.0, gt=0, le=3600, description="a replica's start-up time: scaling looks so far ahead"
+    )
 
 
 USER_CONFIGS: dict[str, type[Settings]] = {

@@ -90,6 +90,7 @@ class Exchanged(Frozen):
 
     outlook: LoadOutlook
     scrape: bool = Field(description="somebody waits for this replica's metrics")
+    desired_replicas: int = Field(default=1, description="for Serve's autoscaler, which asks replicas")
 
 
 class FleetStatus(Frozen):

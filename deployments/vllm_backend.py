@@ -158,6 +158,8 @@ def engine_arguments(engine: VllmEngine) -> dict[str, Any]:
         "enforce_eager": engine.enforce_eager,
         "seed": engine.seed,
         "enable_log_requests": False,
+        "scheduling_policy": "priority",  # of the SLO class; the door's queue comes before it
+        "enable_per_request_metrics": True,  # a whole answer's TTFT and TPOT are the engine's to tell
     }
     optional = {
         "max_model_len": engine.max_model_len,

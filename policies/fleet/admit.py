@@ -85,7 +85,7 @@ def _drain_s(fleet: FleetView, request: RequestView, chosen: Route) -> float:
     """When the chosen replica would fit the request if nothing else arrived.
 
     A backlog shrinks by a second a second. A batch shrinks by ahead / residence requests a second (Little's law), and
-    must lose as many as the step is too long for.
+    must lose as many as the step is too long for. Both go on at the same time.
     """
     i, p = chosen.index, chosen.prediction
     late_s = max(0.0, float(p.ttft_s[i]) - request.ttft_slo_s)
@@ -93,4 +93,4 @@ def _drain_s(fleet: FleetView, request: RequestView, chosen: Route) -> float:
     too_many = max(0.0, over_s) / max(float(fleet.step_per_request_s[i]), 1e-9)
     too_many = max(too_many, float(fleet.ahead[i] - fleet.seats[i]), 1.0)
     per_leave_s = float(fleet.residence_s[i]) / max(float(fleet.ahead[i]), 1.0)
-    return float(np.nan_to_num(late_s + too_many * per_leave_s, posinf=1e9))
+    return float(np.nan_to_num(max(late_s, too_many * per_leave_s), posinf=1e9))

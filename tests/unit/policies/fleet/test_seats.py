@@ -17,11 +17,11 @@ COUNTS = st.floats(0, 64)
 
 
 @given(arrays(float, 3, elements=COUNTS), arrays(float, 2, elements=COUNTS), arrays(float, (3, 2), elements=COUNTS))
-def test_open_seats_are_never_more_than_there_are_or_below_none(
+def test_open_seats_are_never_more_than_there_are_and_never_none(
     seats: np.ndarray, reserved: np.ndarray, running: np.ndarray
 ) -> None:
     for of in (0, 1):
         found = open_seats(seats, reserved, running, of)
-        assert (found >= 0).all()
-        assert (found <= seats).all()
+        assert (found >= 1).all()
+        assert (found <= np.maximum(seats, 1)).all()
         assert (open_seats(seats, reserved, running + 1, of) >= found).all()

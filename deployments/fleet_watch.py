@@ -1,0 +1,70 @@
+"""The ingress's exchange with the load monitor: the door's counts out, every replica's figures back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import Counter
+
+from deployments.admission import Door
+from deployments.dispatch import Dispatch
+from deployments.door_metrics import DoorMetrics
+from deployments.errors import ApiError
+from deployments.live import Live
+from deployments.settings import IngressConfig
+from deployments.slo_status import ClassCount, DoorReport
+
+logger = logging.getLogger(__name__)
+
+
+class FleetWatch:
+    """Begins with the first request: an ingress has an event loop only then."""
+
+    def __init__(self, live: Live[IngressConfig], door: Door, metrics: DoorMetrics, dispatch: Dispatch) -> None:
+        self._live, self._door, self._metrics, self._dispatch = live, door, metrics, dispatch
+        self._name = uuid.uuid4().hex[:8]
+        self._task: asyncio.Task[None] | None = None
+        self._away = False
+
+    async def started(self) -> None:
+        """The first call waits for the first figures; nobody waits for later ones."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._forever())
+            await self._exchange()
+        elif self._task.done():
+            self._task.result()  # raises what ended it
+
+    def report(self) -> DoorReport:
+        """This door in its own words."""
+        waiting, counts = self._door.waiting(), self._metrics.counts
+        classes = {
+            of.name: ClassCount(
+                ttft_ms=of.ttft_ms,
+                tpot_ms=of.tpot_ms,
+                prompt_tokens=self._metrics.prompt_tokens[of.name],
+                waiting=waiting.get(of.name, 0),
+                running=self._door.running(of.name),
+                **counts.get(of.name, Counter()),
+            )
+            for of in self._live.now.classes
+        }
+        return DoorReport(door=self._name, classes=classes)
+
+    async def _forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._live.now.exchange_every_s)
+            await self._exchange()
+
+    async def _exchange(self) -> None:
+        """Without the monitor the door goes on with the figures it has and what it sent itself."""
+        try:
+            answer = await self._dispatch.at_the_door(self.report(), self._live.now)
+        except ApiError:
+            if not self._away:
+                logger.warning("load monitor unreachable, admission goes by the last figures and its own count")
+            self._away = True
+            self._door.told(())
+        else:
+            self._away = False
+            self._door.told(answer.replicas)
