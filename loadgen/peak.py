@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -45,14 +45,23 @@ def run(args: Namespace) -> int:
         console.print(f"rate x {rate:.4g}: attainment {tried[rate]:.3f}")
         return tried[rate]
 
+    status = 0
     try:
-        best = search(attainment, args.slo, args.first, args.precision, args.most)
+        search(attainment, args.slo, args.first, args.precision, args.most)
     except _Stop as stop:
-        return stop.status
+        status = stop.status  # what was found before is still worth writing
+    best = best_of(tried, args.slo)
     rows = [{"rate": rate, "attainment": share} for rate, share in sorted(tried.items())]
-    (args.out / "peak.json").write_text(json.dumps({"slo": args.slo, "peak": best, "tried": rows}, indent=1) + "\n")
+    found = {"slo": args.slo, "peak": best, "complete": status == 0, "tried": rows}
+    (args.out / "peak.json").write_text(json.dumps(found, indent=1) + "\n")
     console.print("no rate tried attains it" if best is None else f"peak: {best:.4g} times the scenario's rate")
-    return 0
+    return status
+
+
+def best_of(tried: Mapping[float, float], slo: float) -> float | None:
+    """The highest rate that attained below every rate that did not."""
+    lowest_bad = min((rate for rate, share in tried.items() if share < slo), default=float("inf"))
+    return max((rate for rate, share in tried.items() if share >= slo and rate < lowest_bad), default=None)
 
 
 class _Stop(Exception):

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.peak import search
+from loadgen.peak import best_of, search
 
 
 @settings(deadline=None)
@@ -21,3 +21,8 @@ def test_a_server_that_never_attains_has_no_peak() -> None:
 
     assert search(never, 0.9, 1.0, 0.1, 5) is None
     assert len(tried) == 5
+
+
+def test_a_rate_that_passes_above_one_that_failed_is_no_peak() -> None:
+    assert best_of({1.0: 1.0, 2.0: 0.95, 4.0: 0.5, 8.0: 0.92}, 0.9) == 2
+    assert best_of({1.0: 0.1}, 0.9) is None
