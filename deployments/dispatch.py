@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from typing import Any
 
+from grpc import RpcError
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 from ray.serve.exceptions import (
     BackPressureError,
@@ -31,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 GONE = (ActorDiedError, ActorUnavailableError, ReplicaUnavailableError)
 """This replica is lost; another may answer."""
-FAILED = (RayError, RayServeException, NoReplicaError)
-"""Everything Ray, Serve and our router raise for a call."""
+FAILED = (RayError, RayServeException, NoReplicaError, RpcError)
+"""Everything Ray, Serve, gRPC beneath it and our router raise for a call."""
 
 
 class Dispatch:
