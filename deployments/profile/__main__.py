@@ -18,6 +18,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deployments.preflight import require_loadable
 from deployments.profile.analysis import Findings, profile_of, report_of
 from deployments.profile.decisions import decisions
 from deployments.profile.design import Run, again, first_runs
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         engine = _engine(args)
+        require_loadable(engine)
     except (ValueError, OSError, LookupError, TypeError) as error:
         console.print(f"{args.config}: {error}", markup=False)
         return 1
@@ -130,7 +132,7 @@ def _certain(rows: list[list[float]]) -> bool:
 def _findings(measured: list[Measured], engine: VllmEngine) -> Findings:
     greedy, sampled = ([row for m in measured if bool(m.run.temperature) == hot for row in m.steps] for hot in (0, 1))
     tried = [t for m in measured if not m.run.temperature for t in m.tried]
-    return Findings(greedy, sampled, tried, decisions(engine.k_max), engine.k_max, engine.max_num_seqs)
+    return Findings(greedy, sampled, tried, decisions(engine.k_max), engine.k_max)
 
 
 def _provenance(args: Namespace, engine: VllmEngine, measured: list[Measured], seconds: float) -> dict[str, Any]:

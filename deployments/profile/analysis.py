@@ -31,7 +31,6 @@ class Findings:
     tried: list[Tried]
     decisions: list[dict[str, Any]]
     k_max: int
-    max_batch: int
 
 
 def profile_of(found: Findings, key: Key, made_at: str) -> Profile:
@@ -55,7 +54,7 @@ def report_of(found: Findings, profile: Profile, model: str, path: str) -> dict[
     return {
         "model": model,
         "profile": profile.model_dump(mode="json"),
-        "largest_batch": found.max_batch,
+        "largest_batch": max(s.batch for s in shapes),
         "disturbed_share": disturbed_share(found.greedy),
         "advice": rows,
         "advice_context_tokens": CONTEXT_TOKENS,

@@ -54,11 +54,11 @@ def batches(most: int) -> list[int]:
 def first_runs(limits: Limits, seed: int) -> list[Run]:
     """Every batch at a short context, several times; a few also at a long one, with prompts joining, and sampled."""
     rng = np.random.default_rng(seed)
-    sizes = batches(limits.max_batch)
+    sizes = batches(min(limits.max_batch, max(limits.kv_tokens // (SHORT_TOKENS + _grown(limits)), 1)))
     middle = sizes[len(sizes) // 2]
     some = sorted({sizes[0], middle, sizes[-1]})
     once = [_run(limits, rng, size, context_tokens=long) for size in some if (long := long_context(limits, size))]
-    once += [_run(limits, rng, size, join_every=3) for size in sorted({2, 6, middle}) if size < limits.max_batch]
+    once += [_run(limits, rng, size, join_every=3) for size in sorted({2, 6, middle}) if size < sizes[-1]]
     once += [_run(limits, rng, middle, temperature=1.0)]
     runs: list[Run] = []
     for extra in (once, *[[]] * (VISITS - 1)):
@@ -69,10 +69,14 @@ def first_runs(limits: Limits, seed: int) -> list[Run]:
 
 def long_context(limits: Limits, batch: int) -> int:
     """Tokens a prompt may have at most, leaving room to decode; 0 where that is no more than a short one."""
-    room = 2 * BLOCK_STEPS * len(_blocks(limits.k_max)) * (limits.k_max + 1)
-    most = min(limits.max_model_len, int(0.9 * limits.kv_tokens / batch)) - room
+    most = min(limits.max_model_len, int(0.9 * limits.kv_tokens / batch)) - _grown(limits)
     most = min(most, 8192 // batch + SHORT_TOKENS)  # a long prompt is dear to compute and says no more
     return most if most >= 2 * SHORT_TOKENS else 0
+
+
+def _grown(limits: Limits) -> int:
+    """Most tokens a request gains in a run."""
+    return 2 * BLOCK_STEPS * len(_blocks(limits.k_max)) * (limits.k_max + 1)
 
 
 def again(limits: Limits, shapes: list[Shape], seed: int) -> Run:

@@ -14,7 +14,6 @@ from vllm import SamplingParams
 from vllm.engine.arg_utils import EngineArgs
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from deployments.preflight import require_loadable
 from deployments.profile.design import PROMPT_TOKENS, Limits, Run
 from deployments.profile.probe import PROBE
 from deployments.profile.tried import Tried
@@ -57,8 +56,7 @@ class Bench:
     """One engine. `close` ends its processes."""
 
     def __init__(self, engine: VllmEngine, texts: Path) -> None:
-        """Takes as long as a replica takes to start. Raises ValueError for what can be seen to be wrong before."""
-        require_loadable(engine)
+        """Takes as long as a replica takes to start. `engine` is known to be loadable."""
         os.environ.update(environment(engine))
         args = arguments(engine)
         args.additional_config["adaspec"] |= {"soft_limit_ms": UNHURRIED_MS, "hard_limit_ms": UNHURRIED_MS}

@@ -14,7 +14,7 @@ from tests.unit.deployments.profile.test_profile import KEY
 @pytest.fixture(scope="module")
 def found() -> Findings:
     sampled = [[*row[:8], row[8] + 1e-3 * row[0], *row[9:]] for row in rows() if row[0] == 8]
-    return Findings(rows(0.02), sampled, tokens(domain="a") + tokens(domain="b", seed=1), decisions(5), 5, 32)
+    return Findings(rows(0.02), sampled, tokens(domain="a") + tokens(domain="b", seed=1), decisions(5), 5)
 
 
 def test_the_whole_way_from_steps_to_a_page(found: Findings) -> None:
