@@ -25,12 +25,14 @@ from deployments.errors import ApiError
 from deployments.fleet_watch import FleetWatch
 from deployments.ingress_metrics import IngressMetrics
 from deployments.live import Live
+from deployments.observe import dashboard
 from deployments.observe.spans import Spans, annotate, injected
 from deployments.observe.traced_app import TracedApp
+from deployments.observe.watch import RECENT_S, Watch
 from deployments.seat import Seat
 from deployments.settings import IngressConfig, SloClass, Tracing
 from deployments.slo import chosen, for_engine
-from deployments.status import PolicyList, PolicyStatus
+from deployments.status import FleetStatus, PolicyList, PolicyStatus
 
 OPENAPI = Path(__file__).with_name("openapi.json")
 OK = 200
@@ -82,6 +84,7 @@ class Ingress:
         app.add_api_route("/v1/policy", self.policy)
         app.add_api_route("/v1/replicas", self.replicas)
         app.add_api_route("/v1/slo", self.slo)
+        app.router.routes.extend(dashboard.routes(Watch(self._seen, self._around)))
         app.add_middleware(TracedApp, spans=self._spans)
         app.add_exception_handler(ApiError, _on_api_error)
         app.add_exception_handler(HTTPException, _on_http_error)
@@ -143,6 +146,18 @@ class Ingress:
         """By class: what is promised and attained, who waits; and what the monitor forecasts and wants."""
         view = await self._dispatch.slo(self._live.now)
         return JSONResponse(view.model_copy(update={"admission": self._live.now.admission}).model_dump(mode="json"))
+
+    async def _seen(self) -> FleetStatus:
+        return await self._dispatch.fleet(self._live.now)
+
+    def _around(self) -> dict[str, Any]:
+        """What the live page shows beside the replicas."""
+        return {
+            "classes": self._live.now.classes,
+            "counts": self._at_door.counts,
+            "recent": self._at_door.outcomes.recent(RECENT_S),
+            "waiting": self._door.waiting(),
+        }
 
     async def _generate(self, request: Request, path: str) -> Response:
         config = self._live.now

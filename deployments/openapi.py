@@ -54,6 +54,12 @@ def document() -> dict[str, Any]:
         200: {"content": {"text/plain": {}}, "description": "Prometheus text, every sample labelled with its replica."}
     }
     app.add_api_route("/metrics", nothing, name="Metrics", responses=text)
+    for path, name, kind in (
+        ("/dashboard", "The live page", "text/html"),
+        ("/dashboard/events", "What the live page shows, four times a second", "text/event-stream"),
+    ):
+        shown: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {}}, "description": name}}
+        app.add_api_route(path, nothing, name=name, responses=shown)
     schema = app.openapi()
     for operations in schema["paths"].values():
         for operation in operations.values():

@@ -111,6 +111,10 @@ class Outcomes:
                 histogram.labels(of).observe(seconds)
         self._last.append((time.monotonic(), outcome))
 
+    def broken(self, slo_class: str, duration_s: float) -> None:
+        """It ended without an answer: both objectives are missed."""
+        self.finished(Outcome(slo_class, None, None, duration_s, 0, ttft_attained=False, tpot_attained=False))
+
     def recent(self, within_s: float) -> dict[str, Recent]:
         """By class, what finished in the last `within_s` seconds."""
         since_s = time.monotonic() - within_s
