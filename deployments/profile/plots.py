@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from policies.api import FloatArray
 
@@ -33,7 +34,7 @@ def time_model(points: list[dict[str, Any]]) -> Figure:
         batch = np.array([p["batch"] for p in mine])
         right.plot(batch, 100 * (predicted / measured - 1), "o", color=colour, ms=3.5, alpha=0.75, mew=0, label=label)
     _diagonal(left, [p["measured_ms"] for p in points])
-    left.set(xscale="log", yscale="log", xlabel="measured step (ms)", ylabel="predicted step (ms)")
+    left.set(xlabel="measured step (ms)", ylabel="predicted step (ms)")
     right.axhspan(-10, 10, color=ACCENT, alpha=0.12, lw=0)
     right.set(xlabel="batch", ylabel="predicted - measured (%)", ylim=_symmetric(points))
     _batches(right, [p["batch"] for p in points])
@@ -108,8 +109,15 @@ def _batches(axis: Axes, values: list[int]) -> None:
 
 
 def _diagonal(axis: Axes, values: list[float]) -> None:
+    """Where prediction equals measurement, on logarithmic axes."""
     ends = [min(values), max(values)]
     axis.plot(ends, ends, color=INK, lw=1, ls="--")
+    ticks = [t for power in range(-1, 5) for t in (10**power, 2 * 10**power, 5 * 10**power) if ends[0] < t < ends[1]]
+    axis.set(xscale="log", yscale="log")
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(FixedLocator(ticks))
+        side.set_major_formatter("{x:g}")
+        side.set_minor_formatter(NullFormatter())
 
 
 def _symmetric(points: list[dict[str, Any]]) -> tuple[float, float]:

@@ -93,20 +93,29 @@ def _time_model(found: dict[str, Any]) -> str:
 
 def _confidence(found: dict[str, Any]) -> str:
     confidence = found["confidence"]
-    groups = {"all": confidence["all"], **confidence["domains"]}
-    own = [(found["model"], name, *_correlation(group)) for name, group in groups.items()]
-    others = [
-        (other["model"], name, *_correlation(group))
-        for other in found["compared"]
-        for name, group in {"all": other["confidence"]["all"], **other["confidence"]["domains"]}.items()
+    targets = [(found["model"], confidence), *((other["model"], other["confidence"]) for other in found["compared"])]
+    rows = [
+        (model, name, *_correlation(group))
+        for model, its in targets
+        for name, group in {"all": its["all"], **its["domains"]}.items()
     ]
     heads = ("target", "domain", "tokens", "acceptance", "confidence", "calibration error", "R by token", "R of bins")
     say = (
         "<p>Held-out text continued by the real engine. A draft token counts if it was verified and every token before "
         "it was accepted. R by token correlates confidence with a yes or no, so it cannot reach 1; R of bins is "
-        "what papers plot.</p>"
+        f"what papers plot. {_spread([its for _, its in targets])}</p>"
     )
-    return f"{say}{plots.svg(plots.confidence(confidence))}{_table(heads, own + others)}"
+    return f"{say}{plots.svg(plots.confidence(confidence))}{_table(heads, rows)}"
+
+
+def _spread(targets: list[dict[str, Any]]) -> str:
+    """How robust the correlation is, over every domain of every target."""
+    groups = [group for its in targets for group in its["domains"].values() if group["r"] is not None]
+    if not groups:
+        return "Too little was tried to correlate."
+    ranges = {name: (min(g[name] for g in groups), max(g[name] for g in groups)) for name in ("r", "r_of_bins")}
+    by_token, of_bins = (f"{low:.2f} to {high:.2f}" for low, high in ranges.values())
+    return f"Over {len(targets)} targets and their domains: R by token {by_token}, R of bins {of_bins}."
 
 
 def _correlation(group: dict[str, Any]) -> Iterable[str]:
