@@ -110,7 +110,7 @@ def _confidence(found: dict[str, Any]) -> str:
 
 def _spread(targets: list[dict[str, Any]]) -> str:
     """How robust the correlation is, over every domain of every target."""
-    groups = [group for its in targets for group in its["domains"].values() if group["r"] is not None]
+    groups = [group for its in targets for group in its["domains"].values() if group["r"] and group["r_of_bins"]]
     if not groups:
         return "Too little was tried to correlate."
     ranges = {name: (min(g[name] for g in groups), max(g[name] for g in groups)) for name in ("r", "r_of_bins")}
