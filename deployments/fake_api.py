@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,6 +17,40 @@ from deployments.errors import ApiError
 
 if TYPE_CHECKING:
     from deployments.fake_backend import FakeBackend
+
+
+@dataclass(slots=True)
+class Tally:
+    """One request's times and drafts, as vLLM's own per-request metrics give them."""
+
+    arrived_s: float
+    first_s: float | None = None
+    last_s: float = 0.0
+    tokens: int = 0
+    drafted: int = 0
+    accepted: int = 0
+
+    def came(self) -> None:
+        self.last_s = _now_s()
+        self.first_s = self.last_s if self.first_s is None else self.first_s
+        self.tokens += 1
+
+    def metrics(self) -> dict[str, Any]:
+        if self.first_s is None:
+            return {}
+        gaps = self.tokens - 1
+        return {
+            "time_to_first_token_ms": 1e3 * (self.first_s - self.arrived_s),
+            "mean_itl_ms": 1e3 * (self.last_s - self.first_s) / gaps if gaps else None,
+            "speculative_decoding": {
+                "num_draft_tokens": self.drafted,
+                "num_accepted_draft_tokens": self.accepted,
+            },
+        }
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +69,8 @@ class FakeRequest:
     hold_at: int | None
     until: Path | None
     extra_args: dict[str, Any]
+    priority: int
+    tally: Tally
 
     @classmethod
     def of(cls, body: dict[str, Any], headers: Any, *, chat: bool) -> FakeRequest:
@@ -51,6 +88,8 @@ class FakeRequest:
             hold_at=held.get("hold_at"),
             until=Path(held["until"]) if held else None,
             extra_args=body.get("vllm_xargs") or {},
+            priority=body.get("priority") or 0,
+            tally=Tally(_now_s()),
         )
 
 
@@ -108,7 +147,7 @@ async def _complete(fake: FakeBackend, request: FakeRequest) -> dict[str, Any]:
         words = [word async for word in fake.tokens(request, choice)]
         kept, stopped = _until_stop(words, request.stop)
         choices.append(_choice(request, choice, "".join(kept), "stop" if stopped else "length", whole=True))
-    return _body(fake, request, choices) | {"usage": _usage(request)}
+    return _body(fake, request, choices) | {"usage": _usage(request)} | _metrics(request)
 
 
 async def _events(fake: FakeBackend, request: FakeRequest) -> AsyncIterator[str]:
@@ -122,7 +161,7 @@ async def _events(fake: FakeBackend, request: FakeRequest) -> AsyncIterator[str]
             if stopped:
                 break
     if request.usage:
-        yield _event(_body(fake, request, []) | {"usage": _usage(request)})
+        yield _event(_body(fake, request, []) | {"usage": _usage(request)} | _metrics(request))
     yield "data: [DONE]\n\n"
 
 
@@ -154,6 +193,11 @@ def _usage(request: FakeRequest) -> dict[str, int]:
     made = request.limit * request.choices
     given = len(request.prompt.split())
     return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+
+
+def _metrics(request: FakeRequest) -> dict[str, Any]:
+    """Of one sequence only, as in vLLM."""
+    return {"metrics": request.tally.metrics()} if request.choices == 1 else {}
 
 
 def _event(body: dict[str, Any]) -> str:

@@ -89,6 +89,7 @@ class FakeBackend:
                 await self._pass_gate(request, i)
                 self.counters["tokens"] += 1
                 self._learned_tokens += 1
+                request.tally.came()
                 yield self._word(request, choice, i)
         except asyncio.CancelledError:
             self.counters["cancelled"] += 1
@@ -105,10 +106,11 @@ class FakeBackend:
             return
         slo_ms, words = request.extra_args.get(SLO_KEY), len(request.prompt.split())
         name = f"{request.id}-{choice}-{next(self._requests)}"
-        seat = Seat(name, request.limit, words, float(slo_ms) / 1e3 if slo_ms else math.inf)
+        seat = Seat(name, request.limit, words, float(slo_ms) / 1e3 if slo_ms else math.inf, request.priority)
         numbers = itertools.count()
         async with aclosing(self._steps.tokens(seat, request.extra_args)) as gains:
             async for gained in gains:
+                request.tally.drafted, request.tally.accepted = seat.drafted, seat.accepted
                 for i in itertools.islice(numbers, gained):
                     yield i
 

@@ -34,7 +34,10 @@ class Seat:
     limit: int
     prompt_tokens: int
     tpot_slo_s: float = float("inf")
+    priority: int = 0  # as in vLLM, the lowest goes first
     emitted: int = 0
+    drafted: int = 0
+    accepted: int = 0
     first_token_s: float = 0.0
     gained: asyncio.Queue[int] = field(default_factory=asyncio.Queue)
 
@@ -88,7 +91,8 @@ class FakeSteps:
     async def _admit(self) -> None:
         """Whoever finds a seat is prefilled: one prompt a step, as its time allows nobody else to decode."""
         if self._waiting and len(self._running) < self._engine.max_num_seqs:
-            seat = self._waiting.popleft()
+            seat = min(self._waiting, key=lambda waiting: waiting.priority)  # the first of its priority
+            self._waiting.remove(seat)
             self._running.append(seat)
             await asyncio.sleep(self._engine.ttft_ms / 1e3)
             if seat in self._running:
@@ -128,7 +132,8 @@ class FakeSteps:
             seen = Verified(rows, drafting.lengths[rows], accepted[rows], 0, verify_s, step_s, idle=False)
             self.host.feedback(drafting, seen)
         emitted = 0
-        for seat, gained in zip(seats, (accepted + 1).tolist(), strict=True):
+        for seat, gained, drafted in zip(seats, (accepted + 1).tolist(), drafting.lengths.tolist(), strict=True):
+            seat.drafted, seat.accepted = seat.drafted + drafted, seat.accepted + gained - 1
             emitted += self._give(seat, gained)
         self.host.telemetry.stepped(emitted)
         self._running = [seat for seat in self._running if seat.emitted < seat.limit]
