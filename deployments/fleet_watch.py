@@ -24,15 +24,18 @@ class FleetWatch:
     def __init__(self, live: Live[IngressConfig], door: Door, metrics: DoorMetrics, dispatch: Dispatch) -> None:
         self._live, self._door, self._metrics, self._dispatch = live, door, metrics, dispatch
         self._name = uuid.uuid4().hex[:8]
+        self._first: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._away = False
 
     async def started(self) -> None:
-        """The first call waits for the first figures; nobody waits for later ones."""
+        """Whoever comes before the first figures waits for them; nobody waits for later ones."""
         if self._task is None:
+            self._first = asyncio.create_task(self._exchange())
             self._task = asyncio.create_task(self._forever())
-            await self._exchange()
-        elif self._task.done():
+        if self._first is not None and not self._first.done():
+            await asyncio.shield(self._first)
+        if self._task.done():
             self._task.result()  # raises what ended it
 
     def report(self) -> DoorReport:

@@ -66,6 +66,7 @@ class Ingress:
         self._at_door = DoorMetrics()
         self._door = Door(self._live, self._at_door)
         self._watch = FleetWatch(self._live, self._door, self._at_door, self._dispatch)
+        self._page = Watch(self._seen, self._around)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._live.update(user_config)
@@ -84,7 +85,7 @@ class Ingress:
         app.add_api_route("/v1/policy", self.policy)
         app.add_api_route("/v1/replicas", self.replicas)
         app.add_api_route("/v1/slo", self.slo)
-        app.router.routes.extend(dashboard.routes(Watch(self._seen, self._around)))
+        app.router.routes.extend(dashboard.routes(self._page))
         app.add_middleware(TracedApp, spans=self._spans)
         app.add_exception_handler(ApiError, _on_api_error)
         app.add_exception_handler(HTTPException, _on_http_error)
