@@ -19,13 +19,16 @@ import numpy as np
 import pydantic
 
 from policies.api import (
+    BoolArray,
     DraftBundle,
     DraftObservation,
     Feature,
     FloatArray,
+    IntArray,
     Policy,
     PolicyContext,
     StepFeedback,
+    StepPlan,
     StepView,
 )
 from policies.estimators import default_models
@@ -86,28 +89,44 @@ class World:
         return float((0.025 + 2e-5 * (self.batch + verified) + 3e-4 * k) * self.rng.normal(1.0, 0.03))
 
 
-def decide(policy: Policy, view: StepView, confidence: FloatArray) -> tuple[int, FloatArray, dict[Feature, FloatArray]]:
-    """Every hook of one step but feedback."""
+@dataclass(frozen=True)
+class Script:
+    """What a step's drafts look like, laid out as an engine has it before it asks: the clock runs in hooks only."""
+
+    slots: list[DraftObservation]
+    features: list[dict[Feature, FloatArray]]  # by number of slots drafted
+    restricted: BoolArray
+
+    @classmethod
+    def of(cls, confidence: FloatArray) -> Script:
+        batch, k_max = confidence.shape
+        slots = [DraftObservation(j, {"top1": confidence[:, j].copy()}, 0.0) for j in range(k_max)]
+        features: list[dict[Feature, FloatArray]] = [{"top1": confidence[:, :k].copy()} for k in range(k_max + 1)]
+        return cls(slots, features, np.zeros(batch, np.bool_))
+
+
+def decide(policy: Policy, view: StepView, script: Script) -> tuple[StepPlan, int, IntArray | None]:
+    """Every hook of one step but feedback: the plan, slots drafted, verify lengths."""
     plan, k = policy.plan(view), 0
     while k < plan.k and (k == 0 or policy.before_draft(k)):
-        more = policy.after_draft(DraftObservation(k, {"top1": confidence[:, k]}, 0.0))
+        more = policy.after_draft(script.slots[k])
         k += 1
         if not more:
             break
-    features: dict[Feature, FloatArray] = {"top1": confidence[:, :k]}
     if not k:
-        return 0, np.zeros(view.batch, np.int64), features
-    lengths = policy.select(DraftBundle(view, plan, k, features, np.zeros(view.batch, np.bool_))).lengths
-    most = np.full(view.batch, k) if plan.k_by_request is None else np.minimum(plan.k_by_request, k)
-    return k, most if lengths is None else np.minimum(lengths, most), features
+        return plan, 0, None
+    return plan, k, policy.select(DraftBundle(view, plan, k, script.features[k], script.restricted)).lengths
 
 
 def outcome(
-    world: World, view: StepView, k: int, lengths: FloatArray, features: dict[Feature, FloatArray]
+    world: World, view: StepView, script: Script, decided: tuple[StepPlan, int, IntArray | None]
 ) -> StepFeedback:
     """What became of the drafts: accepted as often as the draft was sure."""
+    plan, k, lengths = decided
+    features = script.features[k]
     hits = np.logical_and.accumulate(world.rng.random((view.batch, k)) < features["top1"], axis=1).sum(1)
-    verified = np.asarray(lengths, np.int64)
+    most = np.full(view.batch, k) if plan.k_by_request is None else np.minimum(plan.k_by_request, k)
+    verified = most if lengths is None else np.minimum(lengths, most)
     return StepFeedback(
         step=view.step,
         request_ids=view.request_ids,
@@ -130,35 +149,40 @@ def measure(name: str, batch: int, steps: int, seed: int) -> Row:
     params = WRAPPED if name in ("probed", "steady") else {}
     policy = build(PolicySpec(name=name, params=params), PolicyContext(K_MAX, models, seed))
     world = World(batch, np.random.default_rng(seed))
-    cpu, wall, observe, lengths = [], [], [], []
-    for step in range(steps + steps // 5):
-        view, confidence = world.view(step), world.confidence()
-        wall_0, cpu_0 = time.perf_counter(), time.thread_time()
-        k, verified, features = decide(policy, view, confidence)
-        cpu_1, wall_1 = time.thread_time(), time.perf_counter()
-        seen = outcome(world, view, k, verified, features)
-        cpu_2 = time.thread_time()
-        models.observe(seen)
-        cpu_3, wall_3 = time.thread_time(), time.perf_counter()
-        policy.feedback(seen)
-        cpu_4, wall_4 = time.thread_time(), time.perf_counter()
-        if step >= steps // 5:
-            cpu.append(cpu_1 - cpu_0 + cpu_4 - cpu_3)
-            wall.append(wall_1 - wall_0 + wall_4 - wall_3)
-            observe.append(cpu_3 - cpu_2)
-            lengths.append(k)
+    times = [_step(policy, models, world, step) for step in range(steps + steps // 5)][steps // 5 :]
+    cpu, wall, observe, lengths = np.array(times).T
     median, p90, p99 = (round(1e3 * float(f), 4) for f in np.percentile(cpu, [50, 90, 99]))
     return Row(
         policy=name,
         batch=batch,
-        quiet_ms=round(1e3 * min(float(np.median(part)) for part in np.array_split(cpu, 20)), 4),
+        quiet_ms=_quiet_ms(cpu),
         median_ms=median,
         p90_ms=p90,
         p99_ms=p99,
         wall_median_ms=round(1e3 * float(np.median(wall)), 4),
-        observe_ms=round(1e3 * min(float(np.median(part)) for part in np.array_split(observe, 20)), 4),
-        mean_k=round(float(np.mean(lengths)), 2),
+        observe_ms=_quiet_ms(observe),
+        mean_k=round(float(lengths.mean()), 2),
     )
+
+
+def _step(policy: Policy, models: Models, world: World, step: int) -> tuple[float, float, float, int]:
+    """CPU and wall seconds of the policy's hooks, CPU seconds of the models' learning, slots drafted."""
+    view, script = world.view(step), Script.of(world.confidence())
+    wall_0, cpu_0 = time.perf_counter(), time.thread_time()
+    decided = decide(policy, view, script)
+    cpu_1, wall_1 = time.thread_time(), time.perf_counter()
+    seen = outcome(world, view, script, decided)
+    cpu_2 = time.thread_time()
+    models.observe(seen)
+    cpu_3, wall_3 = time.thread_time(), time.perf_counter()
+    policy.feedback(seen)
+    cpu_4, wall_4 = time.thread_time(), time.perf_counter()
+    return cpu_1 - cpu_0 + cpu_4 - cpu_3, wall_1 - wall_0 + wall_4 - wall_3, cpu_3 - cpu_2, decided[1]
+
+
+def _quiet_ms(seconds: FloatArray) -> float:
+    """Median of the quietest twentieth of the run."""
+    return round(1e3 * min(float(np.median(part)) for part in np.array_split(seconds, 20)), 4)
 
 
 def provenance(args: argparse.Namespace) -> dict[str, object]:

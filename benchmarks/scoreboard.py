@@ -16,9 +16,10 @@ from typing import Any
 from rich.progress import track
 
 from benchmarks.cells import Cell, cells, policies, scenario
+from benchmarks.provenance import provenance
 from benchmarks.scoreboard_table import markdown
 from loadgen.sim.fleet import Simulation
-from loadgen.sim.report import provenance, summary
+from loadgen.sim.report import summary
 from loadgen.sim.workload import draw
 
 HERE = Path(__file__).parent / "results" / "scoreboard"
@@ -39,7 +40,7 @@ def main() -> None:
     results = {cell: json.loads(_path(cell).read_text()) for cell in cells() if _path(cell).exists()}
     (HERE / "README.md").write_text(markdown(results))
     cpu_s = time.process_time() - started
-    _log(provenance(["python -m benchmarks.scoreboard", *sys.argv[1:]], 0) | {"cpu_s": round(cpu_s, 1)})
+    _log(provenance({"seeds": args.seeds, "policies": chosen, "again": args.again, "cpu_s": round(cpu_s, 1)}))
 
 
 def _arguments() -> Namespace:

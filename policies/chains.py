@@ -13,18 +13,16 @@ from policies.api import Feature, FloatArray, IntArray
 THRESHOLDS = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 2.0])
 """Least survivals worth verifying that are tried; the last one verifies nothing."""
 QUANTILES = 8
-WORTHS = np.append(np.linspace(0.0, 1.0, 33), 1e6)
+STEPS = 32
+WORTHS = np.append(np.linspace(0.0, 1.0, STEPS + 1), 1e6)
 """Worths of a drafted prefix (survival x weight) at which the next slot's promise is worked out."""
-
-NUDGE = 0.1
-"""More verified tokens per request, to see what one more costs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Yields:
     """Means per request over remembered chains, by threshold [G] and length k [K+1]."""
 
-    verified: FloatArray  # [2, G, K+1] slots that reach the threshold; the same plus NUDGE
+    verified: FloatArray  # [G, K+1] slots that reach the threshold
     gained: FloatArray  # [G, K+1] tokens they are expected to add
     confidence: FloatArray  # [K, QUANTILES] spread of a slot's conditional acceptance
 
@@ -44,7 +42,7 @@ class Yields:
         gained = _by_length(np.bincount(at, survival.ravel(), bins * k), len(conditional), k)
         edges = (np.arange(QUANTILES) + 0.5) * (len(conditional) / QUANTILES)
         spread = np.sort(conditional, axis=0)[edges.astype(np.int64)].T
-        return cls(np.stack([verified, verified + NUDGE]), gained, spread)
+        return cls(verified, gained, spread)
 
 
 def _by_length(bins: FloatArray | IntArray, chains: int, k: int) -> FloatArray:
@@ -53,6 +51,15 @@ def _by_length(bins: FloatArray | IntArray, chains: int, k: int) -> FloatArray:
     total = np.zeros((len(THRESHOLDS), k + 1))
     np.add.accumulate(reach.T, axis=1, out=total[:, 1:])
     return np.asarray(total / chains)
+
+
+def surely_worth(promise: FloatArray, mean: float, price: float) -> bool:
+    """Whether prefixes of worth `mean` promise `price` each: a promise is convex, so unequal ones promise more."""
+    if mean >= 1.0:
+        return bool(promise[STEPS] > price)
+    at, rest = divmod(mean * STEPS, 1.0)
+    low, high = promise[int(at) : int(at) + 2].tolist()
+    return bool(low + rest * (high - low) > price * (1.0 + 1e-9))
 
 
 class ChainMemory:

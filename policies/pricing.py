@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policies.chains import NUDGE, Yields
+from policies.chains import Yields
 from policies.models import CostModel, StepLoad
+from policies.prompts import Prompts
+
+NUDGE = 0.1
+"""More verified tokens per request, to see what one more costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,23 +23,26 @@ class Price:
     plain_rate: float  # tokens/s of plain decoding
     step_s: float
     tokens: float  # expected per request
-    token_s: float  # one more verified token
-    pass_s: tuple[float, ...]  # [K] the draft pass of each slot
+    least: float  # survival from which one more verified token is worth its time
+    pass_price: tuple[float, ...]  # [K] tokens that the draft pass of each slot must bring
 
 
-def price(cost: CostModel, load: StepLoad, yields: Yields, k_most: int) -> Price:
+def price(cost: CostModel, load: StepLoad, yields: Yields, k_most: int, prompts: Prompts) -> Price:
     """Every K in 1..k_most with every threshold, by expected tokens / predicted time."""
-    verified, gained = yields.verified[:, :, : k_most + 1], yields.gained[:, : k_most + 1]
-    step_s, nudged_s = cost.step_s(load, np.arange(k_most + 1), load.batch * verified)
-    rates = load.batch * (1.0 + gained) / step_s
+    verified, ks = load.batch * yields.verified[:, : k_most + 1], np.arange(k_most + 1)
+    step_s = prompts.step_s(cost, load, ks, verified)
+    tokens = 1.0 + yields.gained[:, : k_most + 1]
+    rates = load.batch * tokens / step_s
     at, best = divmod(int(rates[:, 1:].argmax()), k_most)
-    k = best + 1
+    k, rate = best + 1, float(rates[at, best + 1])
+    more = NUDGE * load.batch
+    nudged_s = float(prompts.step_s(cost, load, k, verified[at, k] + more))
     return Price(
         k=k,
-        rate=float(rates[at, k]),
+        rate=rate,
         plain_rate=float(rates[-1, 0]),
         step_s=float(step_s[at, k]),
-        tokens=1.0 + float(gained[at, k]),
-        token_s=float(nudged_s[at, k] - step_s[at, k]) / (NUDGE * load.batch),
-        pass_s=tuple(np.diff(step_s[-1]).tolist()),
+        tokens=float(tokens[at, k]),
+        least=rate * (nudged_s - float(step_s[at, k])) / more,
+        pass_price=tuple((rate * np.diff(prompts.step_s(cost, load, ks, verified[at, [k]]))).tolist()),
     )

@@ -15,7 +15,7 @@ def prefix_survival(conditional: FloatArray, limit: IntArray) -> FloatArray:
     """[B, K] survivals from conditional probabilities [B, K]; 0 from slot `limit` [B] on."""
     survival = np.multiply.accumulate(conditional, axis=1)
     k = conditional.shape[1]
-    if (limit < k).any():
+    if np.minimum.reduce(limit, initial=k) < k:
         survival[np.arange(k) >= limit[:, None]] = 0.0
     return survival
 
@@ -29,10 +29,10 @@ def usable_slots(bundle: DraftBundle) -> IntArray:
 class Ranking:
     """A batch's gains [B, K], which must not rise along a row, in falling order."""
 
-    __slots__ = ("_falling", "_gains")
+    __slots__ = ("_falling", "gains")
 
     def __init__(self, gains: FloatArray) -> None:
-        self._gains = gains
+        self.gains = gains
         self._falling = np.sort(gains, axis=None)[::-1]
 
     def totals(self) -> FloatArray:
@@ -41,9 +41,13 @@ class Ranking:
         np.add.accumulate(self._falling, out=totals[1:])
         return totals
 
+    def order(self) -> IntArray:
+        """[N] slots as i * K + j in the order of taking; ties go to earlier rows."""
+        return (-self.gains.ravel()).argsort(kind="stable")
+
     def lengths(self, n: int) -> IntArray:
         """[B] lengths that take the `n` largest gains; ties go to earlier rows."""
-        gains, falling = self._gains, self._falling
+        gains, falling = self.gains, self._falling
         if n <= 0:
             return np.zeros(len(gains), np.int64)
         least = falling[min(n, falling.size) - 1]

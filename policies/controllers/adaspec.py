@@ -21,7 +21,7 @@ from policies.api import (
     VerifyPlan,
 )
 from policies.base import BasePolicy, Params, most_k
-from policies.estimators.slo import breaks_slo, slack_s
+from policies.estimators.slo import breaks_slo, needed_tokens
 from policies.models import StepLoad
 from policies.survival import Ranking, prefix_survival, usable_slots
 
@@ -59,31 +59,36 @@ class AdaSpec(BasePolicy[AdaSpecParams]):
         # This step's, set by plan():
         self._view: StepView
         self._load: StepLoad
-        self._cost_s: FloatArray  # [K+1] by uniform length
+        self._cost_s: list[float]  # [K+1] by uniform length
+        self._need: FloatArray | None  # [K+1, B] tokens that each length's step must emit; None: any will do
+        self._most_needed: list[float]  # [K+1] of any request
         self._survival: FloatArray  # [B] of the slots drafted so far
         self._tokens: FloatArray  # [B] expected from them
+        self._sums = (0.0, 0.0)  # of both
         self._best: float  # efficiency of what is drafted
-        self._in_hand_s: FloatArray  # [B] slack; only where there are objectives
 
     def plan(self, view: StepView) -> StepPlan:
         k = most_k(view, self.params.k)
         if k == 0:
             return StepPlan(k=0, reason="no_room")
         self._begin(view, k)
-        if self._efficiency(1, self._predicted(0)) <= self._best:
+        if self._predicted(0) <= self._best:
             return StepPlan(k=0, reason="plain")
         return StepPlan(k=k, reason="adaspec", cut=self._cut(k))
 
     def before_draft(self, j: int) -> bool:
         if j == 0:  # plan() predicted it
             return True
-        return self._efficiency(j + 1, self._predicted(j)) >= self._best
+        return self._predicted(j) >= self._best
 
     def after_draft(self, seen: DraftObservation) -> bool:
-        confidence = self._confidence(seen.features)
-        self._survival = self._masked(self._survival * confidence, seen.j)
+        self._survival = self._masked(self._survival * self._confidence(seen.features), seen.j)
         self._tokens = self._tokens + self._survival
-        before, self._best = self._best, self._efficiency(seen.j + 1, self._tokens)
+        survival = float(np.add.reduce(self._survival))
+        self._sums = survival, self._sums[1] + survival
+        before, self._best = self._best, self._sums[1] / self._cost_s[seen.j + 1]
+        if self._best >= before and self._breaks(seen.j + 1, self._tokens):
+            self._best = -1.0
         return self._best >= before
 
     def select(self, bundle: DraftBundle) -> VerifyPlan:
@@ -94,8 +99,8 @@ class AdaSpec(BasePolicy[AdaSpecParams]):
         cost_s = self._cost_by_total(bundle.k, survival.size)
         ranking = Ranking(survival)
         efficiency = (bundle.view.batch + ranking.totals()) / cost_s
-        if self._limited:
-            efficiency[breaks_slo(bundle.view, survival, cost_s, float(self._cost_s[0]))] = -1.0
+        if self._need is not None:
+            efficiency[breaks_slo(bundle.view, ranking, cost_s, self._cost_s[0])] = -1.0
         return VerifyPlan(ranking.lengths(int(efficiency.argmax())))
 
     def feedback(self, seen: StepFeedback) -> None:
@@ -106,26 +111,38 @@ class AdaSpec(BasePolicy[AdaSpecParams]):
     def _begin(self, view: StepView, k: int) -> None:
         self._view, self._load = view, StepLoad.of(view)
         ks = np.arange(k + 1)
-        self._cost_s = self.context.models.cost.step_s(self._load, ks, ks * view.batch)
-        self._short = bool((view.k_limit < k).any())
-        self._limited = self.params.slo and bool(view.tpot_slo_s.min(initial=np.inf) < np.inf)
-        if self._limited:
-            self._in_hand_s = slack_s(view)
-        self._survival, self._tokens = np.ones(view.batch), np.ones(view.batch)
-        self._best = view.batch / float(self._cost_s[0])
+        cost_s = self.context.models.cost.step_s(self._load, ks, ks * view.batch)
+        self._cost_s, self._need = cost_s.tolist(), None
+        self._short = bool(np.minimum.reduce(view.k_limit) < k)
+        if self.params.slo and np.minimum.reduce(view.tpot_slo_s) < np.inf:
+            # A request that plain decoding cannot save only asks to be no slower per token than that.
+            plain = (cost_s / cost_s[0])[:, None]
+            self._need = np.minimum(needed_tokens(view, cost_s[:, None]), plain)
+            self._most_needed = np.maximum.reduce(self._need, axis=1).tolist()
+        self._survival = self._tokens = np.ones(view.batch)
+        self._sums = float(view.batch), float(view.batch)
+        self._best = view.batch / self._cost_s[0]
 
-    def _efficiency(self, k: int, tokens: FloatArray) -> float:
-        """Tokens per second of `k` uniform slots expected to emit `tokens` [B]; -1 where it breaks an objective."""
-        step_s = float(self._cost_s[k])
-        if self._limited:
-            allowed = np.maximum(self._in_hand_s + self._view.tpot_slo_s * tokens, self._cost_s[0] * tokens)
-            if step_s > allowed.min():
-                return -1.0
-        return float(tokens.sum()) / step_s
+    def _predicted(self, j: int) -> float:
+        """Efficiency once slot `j` is drafted, at the mean confidence; -1 where it breaks an objective."""
+        if self._short:
+            survival = self._masked(self._survival, j)
+            total = self._sums[1] + self.mean_confidence * float(np.add.reduce(survival))
+        else:
+            survival = self._survival
+            total = self._sums[1] + self.mean_confidence * self._sums[0]
+        efficiency = total / self._cost_s[j + 1]
+        if efficiency < self._best or not self._breaks(j + 1, self._tokens, survival):
+            return efficiency
+        return -1.0
 
-    def _predicted(self, j: int) -> FloatArray:
-        """[B] tokens expected once slot `j` is drafted, at the mean confidence."""
-        return self._tokens + self._masked(self._survival * self.mean_confidence, j)
+    def _breaks(self, k: int, tokens: FloatArray, survival: FloatArray | None = None) -> bool:
+        """Whether `k` uniform slots that emit `tokens` [B] (and `survival` x mean confidence) leave an objective."""
+        if self._need is None or self._most_needed[k] <= 1.0:
+            return False
+        if survival is not None:
+            tokens = tokens + survival * self.mean_confidence
+        return bool(np.logical_or.reduce(tokens < self._need[k]))
 
     def _masked(self, survival: FloatArray, j: int) -> FloatArray:
         return survival * (self._view.k_limit > j) if self._short else survival

@@ -21,11 +21,13 @@ from policies.api import (
     VerifyPlan,
 )
 from policies.base import BasePolicy, Params, most_k
-from policies.chains import WORTHS, ChainMemory
+from policies.chains import WORTHS, ChainMemory, surely_worth
 from policies.estimators.slo import deadline_s, needed_tokens
+from policies.exchange import LoadOutlook
 from policies.models import StepLoad
 from policies.pricing import Price, price
 from policies.probing import ProbeBudget
+from policies.prompts import Prompts
 from policies.survival import Ranking, prefix_survival, usable_slots
 
 REFRESH_STEPS = 8  # the yields move slowly; computing them is the dearest part of a step
@@ -38,8 +40,9 @@ class SloGoodputParams(Params):
     margin: float = Field(default=0.04, ge=0, le=1, description="gain in tokens/s needed to start; half of it to go on")
     dwell_steps: float = Field(default=32, ge=1, description="steps a start is expected to last, before any was seen")
     look_ahead_s: float = Field(
-        default=0.5, ge=0, description="how much of the outlook's batch to expect: this / horizon"
+        default=0.25, ge=0, description="how much of a surge in the outlook to expect: this / horizon"
     )
+    surge: float = Field(default=2.0, ge=1, description="batch in the outlook / batch now from which it is heeded")
     outlook_age_s: float = Field(default=2.0, ge=0, description="an older outlook is ignored")
     slo_share: float = Field(default=0.95, gt=0, le=1, description="share of the TPOT objective aimed at")
     urgency: float = Field(default=0.3, ge=0, description="say of late requests together, relative to the whole batch")
@@ -77,15 +80,14 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._probe = ProbeBudget(params.probe_share)
         self._drafting, self._episode = False, 0
         self._dwell = params.dwell_steps
-        self._adaptivity = 1.0  # what stopping early gains over the best uniform K
+        self._prompts = Prompts()
         # This step's, set by plan():
         self._load: StepLoad
         self._price: Price
         self._priced_for: tuple[int, ...] = ()
-        self._rate, self._least = 0.0, 0.0
-        self._promise: FloatArray  # [K, len(WORTHS)]
+        self._promise: FloatArray | None = None  # [K, len(WORTHS)]; None: not asked for yet
         self._weights: FloatArray | None = None
-        self._survival: FloatArray
+        self._worth: FloatArray  # [B] survival x weight of what is drafted
         self._probing = False
 
     # ---- before drafting
@@ -99,28 +101,31 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         load = self._expected_load(view)
         key = (k, load.batch, load.prefill_tokens, load.lag_tokens)
         if key != self._priced_for:
-            self._price, self._priced_for = price(self.context.models.cost, load, self._yields, k), key
-            self._least = self._price.rate * self._adaptivity * self._price.token_s
-            self._promise = self._yields.promise(self._least)
+            self._price = price(self.context.models.cost, load, self._yields, k, self._prompts)
+            self._priced_for, self._promise = key, None
         found = self._price
-        self._rate = found.rate * self._adaptivity
-        if not self._worth_drafting(self._rate, found.plain_rate):
-            return self._stay_plain(view, load.batch / found.plain_rate)
+        if not self._worth_drafting(found.rate, found.plain_rate):
+            return self._stay_plain(view)
         self._weights = self._urgency(view, found.step_s, found.tokens)
-        self._survival = np.ones(view.batch)
+        self._worth = np.ones(view.batch) if self._weights is None else self._weights
         return StepPlan(k=k if self.params.early_stop else found.k, reason="draft", cut=self._cut(view))
 
     def _expected_load(self, view: StepView) -> StepLoad:
         """The step's load, moved towards the outlook's batch; catch-up spread over the expected dwell."""
         load, outlook = self._load, view.outlook
         lag, batch = int(load.lag_tokens / self._dwell), load.batch
-        if outlook is not None and outlook.age_s <= self.params.outlook_age_s and outlook.expected_batch_p50 > batch:
+        if outlook is not None and self._foresees_surge(outlook, batch):
             near = min(1.0, self.params.look_ahead_s / outlook.horizon_s)
             batch += round(near * (outlook.expected_batch_p50 - batch))
         if (lag, batch) == (load.lag_tokens, load.batch):
             return load
         context = load.context_tokens * batch // load.batch
         return StepLoad(batch, context, load.prefill_tokens, lag)
+
+    def _foresees_surge(self, outlook: LoadOutlook, batch: int) -> bool:
+        """Ordinary ups and downs are not worth acting on: drafting less now costs now, and they may not come."""
+        fresh = outlook.age_s <= self.params.outlook_age_s
+        return fresh and outlook.expected_batch_p50 > self.params.surge * batch
 
     def _worth_drafting(self, best: float, plain: float) -> bool:
         """Hysteresis in the rate; also keeps count of how long episodes of drafting last.
@@ -137,26 +142,27 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
 
     def _urgency(self, view: StepView, step_s: float, tokens: float) -> FloatArray | None:
         """[B] weights, mean 1, of requests that the next step would leave behind their SLO; None: all alike."""
-        if not view.tpot_slo_s.min() < np.inf:
-            return None
         behind = needed_tokens(view, step_s, self.params.slo_share) - tokens
-        if behind.max() <= 0.0:
+        if np.maximum.reduce(behind) <= 0.0:
             return None
         severity = np.minimum(np.maximum(behind, 0.0) / self.params.urgent_tokens, 1.0)
         total = float(np.add.reduce(severity))
         say = self.params.urgency * view.batch / max(total, 1.0)
         mean = 1.0 + say * total / view.batch
-        return np.asarray(severity * (say / mean) + 1.0 / mean)
+        severity *= say / mean
+        severity += 1.0 / mean
+        return severity
 
     def _cut(self, view: StepView) -> Cut | None:
         """The verify rule for requests with sampled drafts: the same threshold, fixed before they are drawn."""
-        return Cut(min_survival=self._least) if (view.temperature > 0).any() else None
+        return Cut(min_survival=self._price.least) if np.maximum.reduce(view.temperature) > 0 else None
 
-    def _stay_plain(self, view: StepView, plain_s: float) -> StepPlan:
+    def _stay_plain(self, view: StepView) -> StepPlan:
         """K = 0, or a probe when enough time was saved up and no objective would break for it."""
         k = most_k(view, min(self.params.probe_k, self.params.k))
         verified = k * min(self.params.probe_requests, view.batch)
-        probe_s = float(self.context.models.cost.step_s(self._load, k, verified))
+        cost = self.context.models.cost
+        plain_s, probe_s = float(cost.step_s(self._load, 0, 0)), float(cost.step_s(self._load, k, verified))
         if not self._probe.afford(plain_s, probe_s) or self._would_break(view, plain_s, probe_s):
             return StepPlan(k=0, reason="plain")
         self._probe.spend()
@@ -173,16 +179,15 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
     # ---- while drafting
 
     def after_draft(self, seen: DraftObservation) -> bool:
-        if self._probing:
+        j, prices = seen.j + 1, self._price.pass_price
+        if self._probing or j >= len(prices):
             return True
-        self._survival = self._survival * self._confident(seen.features)
-        j = seen.j + 1
-        pass_s = self._price.pass_s
-        if j >= len(pass_s):
+        if self._promise is None:
+            self._promise = self._yields.promise(self._price.least)
+        self._worth = worth = self._worth * self._confident(seen.features)
+        if surely_worth(self._promise[j], float(np.add.reduce(worth)) / len(worth), prices[j] / len(worth)):
             return True
-        worth = self._survival if self._weights is None else self._survival * self._weights
-        gained = np.interp(worth, WORTHS, self._promise[j])
-        return bool(np.add.reduce(gained) > self._rate * pass_s[j])
+        return bool(np.add.reduce(np.interp(worth, WORTHS, self._promise[j])) > prices[j])
 
     def _confident(self, features: Mapping[Feature, FloatArray]) -> FloatArray:
         return self.context.models.acceptance.confident(features)
@@ -197,19 +202,12 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         worth = survival if weights is None else survival * weights[:, None]
         ranking = Ranking(worth)
         tokens = bundle.view.batch + ranking.totals()
-        cost_s = self.context.models.cost.step_s(self._load, bundle.k, np.arange(survival.size + 1))
-        n = int((tokens - self._rate * cost_s).argmax())
-        if weights is None:
-            self._learn_adaptivity(float(tokens[n]), float(cost_s[n]))
-        return VerifyPlan(ranking.lengths(n))
-
-    def _learn_adaptivity(self, tokens: float, step_s: float) -> None:
-        """Compare what this step expects with what the best uniform K would."""
-        uniform = self._rate / self._adaptivity * step_s
-        self._adaptivity += 0.02 * (min(max(tokens / uniform, 0.5), 2.0) - self._adaptivity)
-        self._adaptivity = min(max(self._adaptivity, 1.0), 1.3)
+        verified = np.arange(survival.size + 1)
+        cost_s = self._prompts.step_s(self.context.models.cost, self._load, bundle.k, verified)
+        return VerifyPlan(ranking.lengths(int((tokens - self._price.rate * cost_s).argmax())))
 
     def feedback(self, seen: StepFeedback) -> None:
+        self._prompts.observe(seen)
         if not seen.k or not seen.batch:
             return
         self._chains.add(seen.features["top1"])
@@ -228,20 +226,22 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
             "drafting": self._drafting,
             "episode": self._episode,
             "dwell": self._dwell,
-            "adaptivity": self._adaptivity,
+            "prompts": self._prompts.snapshot(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._chains.restore(state["chains"])
         self._probe.restore(state["probe"])
         self._drafting, self._episode = bool(state["drafting"]), int(state["episode"])
-        self._dwell, self._adaptivity = float(state["dwell"]), float(state["adaptivity"])
+        self._dwell = float(state["dwell"])
+        self._prompts.restore(state["prompts"])
         self._refresh()
 
     def explain(self) -> dict[str, Any]:
-        learned = {"dwell_steps": self._dwell, "adaptivity": self._adaptivity, "drafting": self._drafting}
-        price = {"tokens_per_s": self._rate, "least_survival": self._least}
-        return {"params": self.params.model_dump(mode="json"), "state": {**learned, **price}}
+        state = {"dwell_steps": self._dwell, "drafting": self._drafting}
+        if self._priced_for:
+            state |= {"tokens_per_s": self._price.rate, "least_survival": self._price.least}
+        return {"params": self.params.model_dump(mode="json"), "state": state}
 
 
 def _without_prompts(view: StepView) -> StepLoad:
@@ -250,4 +250,5 @@ def _without_prompts(view: StepView) -> StepLoad:
     The time of prompts is spent whatever K is: counted in, it makes every draft token look cheap beside it. Those of
     the step just done also say little of the next one's.
     """
-    return StepLoad(view.batch, int(view.context_tokens.sum()), 0, int(view.draft_lag_tokens.sum()))
+    context, lag = int(np.add.reduce(view.context_tokens)), int(np.add.reduce(view.draft_lag_tokens))
+    return StepLoad(view.batch, context, 0, lag)

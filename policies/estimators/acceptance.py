@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from policies.api import Feature, FloatArray, StepFeedback, StepView
-from policies.estimators.calibration import CalibrationError, risk_set
+from policies.estimators.calibration import CalibrationError, reached, risk_set, tried_slots
 
 
 class PerPosition:
@@ -45,11 +45,13 @@ class PerPosition:
         if not seen.verified.any():
             self._counts *= self._fade
             return
-        tried, accepted = risk_set(seen, self._slots)
-        self._error.add(np.broadcast_to(self.rates(), tried.shape)[tried], accepted[tried])
+        if self._error.due():
+            tried, accepted = risk_set(seen, self._slots)
+            self._error.add(np.broadcast_to(self.rates(), tried.shape)[tried], accepted[tried])
+        k = len(self._slots)
         self._counts *= self._keep
-        self._counts[0] += accepted.sum(0)
-        self._counts[1] += tried.sum(0)
+        self._counts[0] += reached(seen.accepted, k)
+        self._counts[1] += reached(tried_slots(seen), k)
 
     def snapshot(self) -> dict[str, Any]:
         return {"counts": self._counts.tolist()}
@@ -66,7 +68,7 @@ class ConfidenceProduct(PerPosition):
 
     def observe(self, seen: StepFeedback) -> None:
         super().observe(seen)
-        if "top1" in seen.features and seen.k:
+        if "top1" in seen.features and seen.k and self._confidence_error.due():
             tried, accepted = risk_set(seen, self._slots[: seen.k])
             self._confidence_error.add(seen.features["top1"][tried], accepted[tried])
 

@@ -61,14 +61,16 @@ class Calibrated:
         if not seen.k or "top1" not in seen.features:
             return
         tried, accepted = risk_set(seen, self._slots[: seen.k])
-        if tried.any():
-            self._learn(logit(seen.features["top1"][tried]), accepted[tried])
+        x = seen.features["top1"][tried]
+        if len(x):
+            self._learn(logit(x), accepted[tried])
 
     def _learn(self, x: FloatArray, hit: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         p = sigmoid(self._b + self._w * x)
-        self._error.add(p, hit)
+        if self._error.due():
+            self._error.add(p, hit)
         residual, variance = hit - p, p * (1.0 - p)
-        total, surprise = float(residual.sum()), float(variance.sum())
+        total, surprise = float(np.add.reduce(residual)), float(np.add.reduce(variance))
         self._notice_drift(total, surprise)
         cross = float(variance @ x)
         keep, (pull_b, pull_w) = self._keep, self._pull

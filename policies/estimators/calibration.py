@@ -27,15 +27,17 @@ class CalibrationError:
     """Expected calibration error over ageing bins: mean over forecasts of |forecast - frequency| in their bin."""
 
     def __init__(self, bins: int = 10, keep: float = 0.96, every: int = 4) -> None:
-        """Looks at one call in `every`: it is for an operator's eyes, and a step's time is dear."""
+        """Due one step in `every`: it is for an operator's eyes, and a step's time is dear."""
         self._bins, self._keep, self._every, self._calls = bins, keep, every, 0
         self._count, self._forecast, self._hits = np.zeros(bins), np.zeros(bins), np.zeros(bins)
 
+    def due(self) -> bool:
+        """Counts a step; whether to `add` what it brought."""
+        self._calls += 1
+        return (self._calls - 1) % self._every == 0
+
     def add(self, forecast: FloatArray, hit: BoolArray) -> None:
         """Forecast probabilities and what became of them, both [n]."""
-        self._calls += 1
-        if (self._calls - 1) % self._every:
-            return
         at = np.minimum((forecast * self._bins).astype(np.int64), self._bins - 1)
         for total, weights in ((self._count, None), (self._forecast, forecast), (self._hits, hit)):
             np.multiply(total, self._keep, out=total)
@@ -50,6 +52,15 @@ class CalibrationError:
 
 def risk_set(seen: StepFeedback, slots: IntArray) -> tuple[BoolArray, BoolArray]:
     """(tried, accepted) [B, len(slots)]: a slot was tried if it was verified and every earlier one was accepted."""
-    accepted = slots < seen.accepted[:, None]
-    tried = slots < np.minimum(seen.accepted + 1, seen.verified)[:, None]
-    return tried, accepted
+    return slots < tried_slots(seen)[:, None], slots < seen.accepted[:, None]
+
+
+def tried_slots(seen: StepFeedback) -> IntArray:
+    """[B] slots that were tried: the accepted ones and the one that was not, if it was verified."""
+    return np.minimum(seen.accepted + 1, seen.verified)
+
+
+def reached(lengths: IntArray, k: int) -> IntArray:
+    """[k] how many of `lengths` [B] are beyond each slot."""
+    ends = np.bincount(lengths, minlength=k + 1)
+    return len(lengths) - np.add.accumulate(ends[:k])

@@ -29,12 +29,11 @@ class FittedCost:
     every `refit_every` steps; before the first step it answers as `LinearCost` would.
     """
 
-    def __init__(
-        self, prior: LinearCoefficients | None = None, refit_every: int = 16, *, trust: float = 0.02
-    ) -> None:
+    def __init__(self, prior: LinearCoefficients | None = None, refit_every: int = 16, *, trust: float = 0.02) -> None:
         """`trust`: how many observations the proportions of the prior count for."""
         c = prior or HOPEFUL
         self._refit_every, self._steps = refit_every, 0
+        self._seen_step, self._prompts_beside = -1, 0
         fixed_s = c.target_delta_s + c.overhead_s
         target = np.array([fixed_s, c.target_alpha_s, c.request_s, c.target_gamma_s, *np.zeros(len(KNOTS) - 1)])
         spread = np.maximum(target, [1e-4, 1e-8, 1e-5, *np.full(len(KNOTS), 0.05 * fixed_s)])
@@ -57,15 +56,19 @@ class FittedCost:
 
     def observe(self, seen: StepFeedback) -> None:
         """Learn from a step; idle periods and periods without a time teach nothing."""
-        tokens = seen.batch + int(seen.verified.sum()) + seen.prefill_tokens
+        tokens = seen.batch + int(np.add.reduce(seen.verified)) + seen.prefill_tokens
         target_s = seen.step_s - seen.draft_s
         if seen.idle or not seen.batch or not 0 < target_s < np.inf or not 0 <= seen.draft_s < np.inf:
             return
         rows = _octave(seen.batch, 2)
-        x = np.concatenate(([1.0, seen.context_tokens, seen.batch], np.maximum(tokens - KNOTS, 0.0)))
+        x = np.empty(3 + len(KNOTS))
+        x[:3] = 1.0, seen.context_tokens, seen.batch
+        np.maximum(tokens - KNOTS, 0.0, out=x[3:])
         self._target.add((_octave(tokens, 4), rows), x, target_s)
+        prompts = self._prompts_beside if seen.step == self._seen_step + 1 else 0
+        self._seen_step, self._prompts_beside = seen.step, seen.prefill_tokens
         if seen.k and seen.draft_s:
-            k, lag = seen.k, seen.catch_up_tokens
+            k, lag = seen.k, seen.catch_up_tokens + prompts  # the draft takes the last verify's prompts along
             drafting = np.array([1.0, k, k * seen.context_tokens, k * seen.batch, lag])
             self._draft.add(_draft_shape(k, rows, lag), drafting, seen.draft_s)
         self._steps += 1

@@ -44,7 +44,7 @@ class HybridCost:
         region = bisect_left(REGIONS, seen.batch)
         self.base.observe(_slowed(seen, exp(-self._log_ratio[region])))
         load = StepLoad(seen.batch, seen.context_tokens, seen.prefill_tokens, seen.catch_up_tokens)
-        predicted = float(self.base.step_s(load, seen.k, int(seen.verified.sum())))
+        predicted = float(self.base.step_s(load, seen.k, int(np.add.reduce(seen.verified))))
         if predicted > 0:
             self._learn(region, log(seen.step_s / predicted))
 
@@ -75,5 +75,4 @@ def _slowed(seen: StepFeedback, factor: float) -> StepFeedback:
     """The step on a machine `factor` times as slow."""
     if abs(factor - 1.0) < 1e-3:
         return seen
-    times = {name: factor * getattr(seen, name) for name in ("draft_s", "verify_s", "step_s")}
-    return replace(seen, **times)
+    return replace(seen, draft_s=factor * seen.draft_s, verify_s=factor * seen.verify_s, step_s=factor * seen.step_s)

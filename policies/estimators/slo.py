@@ -9,6 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from policies.api import BoolArray, FloatArray, StepView
+from policies.survival import Ranking
+
+TINY = 1e-12
 
 
 def slack_s(view: StepView) -> FloatArray:
@@ -22,8 +25,9 @@ def deadline_s(view: StepView, tokens: FloatArray | float) -> FloatArray:
     if np.ndim(tokens) == 2:
         slo, done, elapsed = slo[:, None], done[:, None], elapsed[:, None]
     total = done + tokens
-    with np.errstate(invalid="ignore"):  # no objective times no token
-        return np.where(np.isinf(slo), np.inf, slo * total - elapsed)
+    limit = slo * np.maximum(total, TINY)  # no objective times no token is none
+    limit -= elapsed
+    return np.asarray(limit)
 
 
 def predicted_tpot_s(view: StepView, step_s: float, tokens: FloatArray | float) -> FloatArray:
@@ -32,13 +36,15 @@ def predicted_tpot_s(view: StepView, step_s: float, tokens: FloatArray | float) 
     return np.asarray((view.elapsed_decode_s + step_s) / np.maximum(done, 1e-9))
 
 
-def needed_tokens(view: StepView, step_s: float, share: float = 1.0) -> FloatArray:
+def needed_tokens(view: StepView, step_s: FloatArray | float, share: float = 1.0) -> FloatArray:
     """[B] tokens a step of `step_s` must emit to keep each TPOT: A(r) = (l + t) / TPOT - o (AdaServe, eq. 4).
 
-    `share` of the TPOT is aimed at: below 1 something is held in reserve.
+    [n, B] for `step_s` [n, 1]. `share` of the TPOT is aimed at: below 1 something is held in reserve.
     """
     due = (view.elapsed_decode_s + step_s) / view.tpot_slo_s
-    return np.asarray(due * (1.0 / share) - (np.maximum(view.emitted_tokens, 1) - 1))
+    due *= 1.0 / share
+    due -= np.maximum(view.emitted_tokens, 1) - 1
+    return due
 
 
 def attained(view: StepView) -> BoolArray:
@@ -46,22 +52,22 @@ def attained(view: StepView) -> BoolArray:
     return slack_s(view) >= 0
 
 
-def breaks_slo(view: StepView, survival: FloatArray, cost_s: FloatArray, plain_s: float) -> BoolArray:
-    """[N+1] whether verifying the n = 0..N likeliest slots leaves some request over its TPOT.
+def breaks_slo(view: StepView, ranking: Ranking, cost_s: FloatArray, plain_s: float) -> BoolArray:
+    """[N+1] whether verifying the n = 0..N likeliest slots of `ranking` leaves some request over its TPOT.
 
-    `survival` [B, K] is in verify order within a row; `cost_s` [N+1] must not fall. A request that plain decoding
-    (`plain_s` a step) could not save is only held against a shape that is slower per token than plain decoding.
+    `cost_s` [N+1] must not fall. A request that plain decoding (`plain_s` a step) could not save is only held against a
+    shape that is slower per token than plain decoding.
     """
+    survival = ranking.gains
     batch, k = survival.shape
-    n = batch * k
-    rank = np.empty(n, np.int64)
-    rank[np.argsort(-survival, axis=None, kind="stable")] = np.arange(1, n + 1)
-    # Request i has length l for every total from begins[i, l] up to, not including, ends[i, l].
-    begins = np.concatenate([np.zeros((batch, 1), np.int64), rank.reshape(batch, k)], axis=1)
-    ends = np.concatenate([begins[:, 1:], np.full((batch, 1), n + 1)], axis=1)
-    tokens = np.concatenate([np.ones((batch, 1)), 1.0 + np.cumsum(survival, axis=1)], axis=1)
-    limit = np.maximum(deadline_s(view, tokens), plain_s * tokens * (1 + 1e-9))
-    late_from = np.maximum(begins, np.searchsorted(cost_s, limit, side="right"))
-    bad = late_from < ends
-    starts, stops = np.bincount(late_from[bad], minlength=n + 2), np.bincount(ends[bad], minlength=n + 2)
-    return np.asarray(np.cumsum(starts - stops)[: n + 1] > 0)
+    tokens = np.ones((batch, k + 1))
+    np.add.accumulate(survival, axis=1, out=tokens[:, 1:])
+    tokens[:, 1:] += 1.0
+    limit_s = np.maximum(deadline_s(view, tokens), plain_s * (1 + 1e-9) * tokens)
+    # A request allows limit_s[i, l] until its next slot is taken, and more after it: of the limits that end later than
+    # n, the least is that of the lengths which n slots come to.
+    allowed_s = np.empty(batch * k + 1)
+    allowed_s[:-1] = limit_s[:, :-1].ravel()[ranking.order()]
+    allowed_s[-1] = limit_s[:, -1].min()
+    least_s = np.minimum.accumulate(allowed_s[::-1])[::-1]
+    return np.asarray(cost_s > least_s)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from policies.chains import NUDGE, QUANTILES, THRESHOLDS, WORTHS, ChainMemory, Yields
+from policies.chains import QUANTILES, THRESHOLDS, WORTHS, ChainMemory, Yields, surely_worth
 
 pytestmark = pytest.mark.unit
 
@@ -15,9 +17,8 @@ def test_yields_equal_brute_force() -> None:
     for g, least in enumerate(THRESHOLDS):
         for k in range(6):
             kept = survival[:, :k] >= least
-            assert found.verified[0, g, k] == pytest.approx(kept.sum() / 64)
+            assert found.verified[g, k] == pytest.approx(kept.sum() / 64)
             assert found.gained[g, k] == pytest.approx((survival[:, :k] * kept).sum() / 64)
-    assert found.verified[1] == pytest.approx(found.verified[0] + NUDGE)
 
 
 def test_a_promise_is_the_mean_surplus_over_what_slots_look_like() -> None:
@@ -27,6 +28,18 @@ def test_a_promise_is_the_mean_surplus_over_what_slots_look_like() -> None:
     for j, prefix in ((0, 5), (2, 20)):
         surplus = WORTHS[prefix] * found.confidence[j] - 0.2
         assert promise[j, prefix] == pytest.approx(np.maximum(surplus, 0).mean())
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.floats(0, 1), st.floats(0.01, 1.0))
+def test_what_is_surely_worth_its_price_is_worth_it(seed: int, batch: int, least: float, price: float) -> None:
+    rng = np.random.default_rng(seed)
+    promise = Yields.of(rng.beta(2, 1, (64, 1))).promise(least)[0]
+    worth = rng.beta(0.5, 0.5, batch) * rng.choice([1.0, 3.0])
+    promised = float(np.interp(worth, WORTHS, promise).mean())
+    if surely_worth(promise, float(worth.mean()), price):
+        assert promised > price
+    alike = float(np.interp(0.7, WORTHS, promise))
+    assert alike == 0 or surely_worth(promise, 0.7, 0.99 * alike)
 
 
 def test_memory_keeps_the_latest_chains_and_older_slots_where_drafts_were_short() -> None:

@@ -8,6 +8,7 @@ import pytest
 from policies.chains import THRESHOLDS, Yields
 from policies.models import StepLoad
 from policies.pricing import price
+from policies.prompts import Prompts
 from tests.unit.policies.worlds import linear_models
 
 pytestmark = pytest.mark.unit
@@ -27,10 +28,9 @@ def test_the_price_equals_brute_force_over_lengths_and_thresholds(seed: int) -> 
         return float(tokens / cost.step_s(load, k, load.batch * kept.sum() / 64))
 
     best = max(rate(k, least) for k, least in itertools.product(range(1, 6), THRESHOLDS))
-    found = price(cost, load, Yields.of(conditional), 5)
+    found = price(cost, load, Yields.of(conditional), 5, Prompts())
     assert found.rate == pytest.approx(best)
     assert found.plain_rate == pytest.approx(rate(0, 2.0))
-    assert found.token_s == pytest.approx(float(cost.step_s(load, 1, 1) - cost.step_s(load, 1, 0)))
-    assert found.pass_s == pytest.approx(
-        [float(cost.step_s(load, k + 1, 0) - cost.step_s(load, k, 0)) for k in range(5)]
-    )
+    assert found.least == pytest.approx(best * float(cost.step_s(load, 1, 1) - cost.step_s(load, 1, 0)))
+    passes_s = [float(cost.step_s(load, k + 1, 0) - cost.step_s(load, k, 0)) for k in range(5)]
+    assert found.pass_price == pytest.approx([best * pass_s for pass_s in passes_s])

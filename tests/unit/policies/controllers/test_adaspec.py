@@ -66,13 +66,13 @@ def test_pruning_equals_brute_force(batch: int, k: int, seed: int) -> None:
     assert efficiency(tuple(chosen)) == pytest.approx(max(map(efficiency, shapes)))
 
 
-def test_a_shape_that_breaks_the_objective_has_negative_efficiency() -> None:
+def test_a_length_that_breaks_the_objective_is_seen() -> None:
     view = make_view(4, tpot_slo_s=np.full(4, 0.035), elapsed_decode_s=np.full(4, 0.315))
     policy = make("adaspec", linear_models(), prior_confidence=0.6)
     policy.plan(view)
     tokens = np.ones(4)
-    assert policy._efficiency(3, tokens) == -1.0  # 47 ms for one token; 35 ms are left
-    assert policy._efficiency(3, tokens * 2) > 0
+    assert policy._breaks(3, tokens)  # 47 ms for one token; 35 ms are left
+    assert not policy._breaks(3, tokens * 2)
 
 
 def test_a_tight_objective_of_an_unlucky_request_turns_drafting_off() -> None:

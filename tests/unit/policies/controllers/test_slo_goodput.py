@@ -123,8 +123,8 @@ def test_k_falls_before_the_expected_batch_is_there() -> None:
     assert k_with(outlook(32)) <= k_with(None) - 1
 
 
-def test_an_old_outlook_and_one_of_less_load_change_nothing() -> None:
-    assert k_with(outlook(32, age_s=2.5)) == k_with(outlook(1)) == k_with(None)
+def test_an_old_outlook_one_of_less_load_and_ordinary_ups_change_nothing() -> None:
+    assert k_with(outlook(32, age_s=2.5)) == k_with(outlook(1)) == k_with(outlook(8)) == k_with(None)
 
 
 def test_probes_are_paid_from_a_share_of_the_time() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,3 +137,23 @@ def test_catching_up_is_priced_by_the_token() -> None:
         )
     with_lag, without = (float(cost.step_s(StepLoad(4, 400, 0, lag), 1, 4)) for lag in (1000, 0))
     assert with_lag - without == pytest.approx(0.05, rel=0.1)
+
+
+def test_prompts_the_draft_takes_along_are_not_blamed_on_catching_up() -> None:
+    """A draft pass computes the prompts of the verify before it, and where prompts join there is more to catch up.
+
+    Overlooked, they made a catch-up look ten times as dear, and a policy at K = 0 never started again.
+    """
+    rng = np.random.default_rng(0)
+    model, prompts = FittedCost(), 0
+    for step in range(300):
+        view = make_view(32, step=step)
+        beside = int(rng.choice([0, 500]))
+        lag = int(rng.choice([0, 40])) if prompts else 0
+        draft_s = 2e-3 + 6e-6 * (lag + prompts)
+        seen = feedback_of(view, 2, np.full(32, 2), np.ones(32), draft_s=draft_s, step_s=0.02 + draft_s)
+        model.observe(replace(seen, prefill_tokens=beside, catch_up_tokens=lag))
+        prompts = beside
+    load = StepLoad(32, 3200)
+    more_s = float(model.step_s(replace(load, lag_tokens=1000), 2, 0) - model.step_s(load, 2, 0))
+    assert more_s == pytest.approx(6e-3, rel=0.3)

@@ -47,9 +47,10 @@ def test_broken_shapes_equal_brute_force(batch: int, k: int, seed: int) -> None:
     )
     cost_s = 0.03 + np.cumsum(0.005 * rng.random(batch * k + 1))
     plain_s = 0.028
-    broken = breaks_slo(view, survival, cost_s, plain_s)
+    ranking = Ranking(survival)
+    broken = breaks_slo(view, ranking, cost_s, plain_s)
     for n in range(batch * k + 1):
-        lengths = Ranking(survival).lengths(n)
+        lengths = ranking.lengths(n)
         tokens = np.array([1 + survival[i, :length].sum() for i, length in enumerate(lengths)])
         over = predicted_tpot_s(view, cost_s[n], tokens) > view.tpot_slo_s
         slower_than_plain = cost_s[n] / tokens > plain_s
