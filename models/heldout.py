@@ -20,7 +20,10 @@ DOMAINS = ("library", "third_party", "prose")
 
 
 def cut(doc: Document, tokenizer: PreTrainedTokenizerBase, rng: random.Random) -> dict[str, str] | None:
-    """A prompt of PROMPT_TOKENS that starts and ends at line ends, and the text after it; None if `doc` is short."""
+    """A prompt of PROMPT_TOKENS that starts and ends at line ends, and the text after it.
+
+    None if `doc` is short, or if it is prose with a link in it: badges and addresses are not prose.
+    """
     lines = doc.text.splitlines(keepends=True)
     first = rng.randrange(max(1, len(lines) - 20))
     wanted = rng.randint(*PROMPT_TOKENS)
@@ -30,6 +33,8 @@ def cut(doc: Document, tokenizer: PreTrainedTokenizerBase, rng: random.Random) -
         last += 1
     rest = tokenizer.encode("".join(lines[last : last + CONTINUATION_TOKENS]))[:CONTINUATION_TOKENS]
     if len(tokenizer.encode(prompt)) < PROMPT_TOKENS[0] or len(rest) < CONTINUATION_TOKENS // 2:
+        return None
+    if doc.domain == "prose" and "://" in "".join(lines[first : last + CONTINUATION_TOKENS]):
         return None
     identity = f"{doc.domain}:{doc.package}:{doc.path}:{first + 1}"
     return {"id": identity, "domain": doc.domain, "prompt": prompt, "continuation": tokenizer.decode(rest)}
