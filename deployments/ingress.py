@@ -26,6 +26,7 @@ from deployments.fleet_watch import FleetWatch
 from deployments.ingress_metrics import IngressMetrics
 from deployments.live import Live
 from deployments.observe import dashboard
+from deployments.observe.meters import Meters
 from deployments.observe.spans import Spans, annotate, injected
 from deployments.observe.traced_app import TracedApp
 from deployments.observe.watch import RECENT_S, Watch
@@ -67,6 +68,7 @@ class Ingress:
         self._door = Door(self._live, self._at_door)
         self._watch = FleetWatch(self._live, self._door, self._at_door, self._dispatch)
         self._page = Watch(self._seen, self._around)
+        self._at_door.outcomes.tell(Meters(tracing or Tracing()).record)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._live.update(user_config)

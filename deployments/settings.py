@@ -82,6 +82,8 @@ class Tracing(Settings):
     timeout_s: float = Field(default=5, gt=0, le=60, description="of one export, retries included")
     queue_spans: int = Field(default=4096, ge=64, le=1 << 20, description="waiting for export; more are dropped")
     every_s: float = Field(default=1.0, ge=0.05, le=60, description="between exports")
+    metrics_endpoint: str | None = Field(default=None, description="OTLP metrics over HTTP; null: Prometheus only")
+    metrics_every_s: float = Field(default=15, ge=1, le=3600, description="between exports of metrics")
 
 
 class AppArgs(Settings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +89,11 @@ class Outcomes:
             registry=registry,
         )
         self._last: deque[tuple[float, Outcome]] = deque(maxlen=KEPT)
+        self._told: list[Callable[[Outcome], None]] = []
+
+    def tell(self, listener: Callable[[Outcome], None]) -> None:
+        """`listener` gets every outcome from now on."""
+        self._told.append(listener)
 
     def expect(self, classes: Iterable[str]) -> None:
         """Shows these classes at 0 before any request of theirs finished."""
@@ -110,6 +115,8 @@ class Outcomes:
             if seconds is not None:
                 histogram.labels(of).observe(seconds)
         self._last.append((time.monotonic(), outcome))
+        for listener in self._told:
+            listener(outcome)
 
     def broken(self, slo_class: str, duration_s: float) -> None:
         """It ended without an answer: both objectives are missed."""
