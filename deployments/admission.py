@@ -20,8 +20,9 @@ from deployments.slo import request_view
 from policies.fleet.admit import Admission, admit
 from policies.fleet.ledger import Ledger, Sent
 from policies.fleet.line import Line, Waiting
+from policies.fleet.margin import Margin
 from policies.fleet.prefix import Prefixes
-from policies.fleet.route import route
+from policies.fleet.route import Route, route
 from policies.fleet.seats import open_seats
 from policies.fleet.track import ReplicaFigures, fleet_view
 from policies.fleet.views import FleetView, RequestView
@@ -37,6 +38,7 @@ class Asked:
     prompt: str
     tokens: float  # of the prompt, estimated
     seats: int  # sequences
+    stream: bool = True
 
 
 Place = tuple[Asked, asyncio.Future[Sent]]
@@ -51,6 +53,7 @@ class Door:
         self._ledger, self._prefixes = Ledger(), Prefixes()
         self._replicas: dict[str, tuple[ReplicaFigures, float]] = {}
         self._doubted: dict[str, float] = {}
+        self._margin = Margin()
 
     async def enter(self, asked: Asked) -> Sent:
         """Waits for its turn.
@@ -59,7 +62,7 @@ class Door:
             ApiError: 429 where it must not wait or waited in vain; 503 without a replica. Both say when to come back.
         """
         began_s, now_s = time.perf_counter(), _now_s()
-        of, request = asked.slo.name, request_view(asked.slo, asked.tokens)
+        of, request = asked.slo.name, self._request(asked)
         self._metrics.arrived(of, asked.tokens)
         turn: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
         waiting = Waiting(request, of, now_s, (asked, turn))
@@ -79,11 +82,13 @@ class Door:
         now_s = _now_s()
         names, view = self._view(asked.slo.name, now_s)
         chosen = route(view, request_view(asked.slo, asked.tokens), self._live.now.door.routing)
-        return self._send(asked, names[chosen.index], now_s)
+        return self._send(asked, names, chosen)
 
-    def arrived(self, sent: Sent, replica: str) -> Sent:
-        """Where it really went. Elsewhere than it was sent to: Serve does not route to that replica any more."""
+    def arrived(self, sent: Sent, replica: str, *, streamed: bool) -> Sent:
+        """Its first part is there. From another replica than wanted: Serve does not route to that one any more."""
         if replica == sent.replica or not replica:
+            if streamed and sent.ttft_s is not None:
+                self._margin = self._margin.seen(sent.ttft_s, _now_s() - sent.at_s)
             return sent
         moved = replace(sent, replica=replica)
         self._leave_out(sent.replica)
@@ -122,7 +127,7 @@ class Door:
                 continue
             names, decision = self._decide(first, 0, now_s)
             if decision.route is not None:
-                self._admit(first, names[decision.route.index], decision.reason, now_s)
+                self._admit(first, names, decision.route, decision.reason)
             elif decision.reason == "no_replica":
                 self._refuse(first, decision.reason, None)
             elif decision.reason == "seats":
@@ -186,17 +191,23 @@ class Door:
         tokens = np.array([cached.get(name, 0) for name in names]) / self._live.now.characters_per_token
         return replace(request, prefix_tokens=np.minimum(tokens, request.prompt_tokens))
 
-    def _admit(self, waiting: Waiting[Place], replica: str, reason: str, now_s: float) -> None:
+    def _request(self, asked: Asked) -> RequestView:
+        """Its TTFT less what first tokens come later than predicted."""
+        request = request_view(asked.slo, asked.tokens)
+        return replace(request, ttft_slo_s=request.ttft_slo_s - self._margin.of(request.ttft_slo_s))
+
+    def _admit(self, waiting: Waiting[Place], names: list[str], route: Route, reason: str) -> None:
         waiting.gone = True
         asked, turn = waiting.what
         if turn.done():
             return  # its client left in this moment
-        self._metrics.admitted(waiting.of, reason, now_s - waiting.arrived_s)
-        turn.set_result(self._send(asked, replica, now_s))
+        self._metrics.admitted(waiting.of, reason, _now_s() - waiting.arrived_s)
+        turn.set_result(self._send(asked, names, route))
 
-    def _send(self, asked: Asked, replica: str, now_s: float) -> Sent:
-        sent = Sent(replica, asked.slo.name, asked.seats, asked.tokens)
-        self._ledger.sent(sent, now_s)
+    def _send(self, asked: Asked, names: list[str], route: Route) -> Sent:
+        replica, ttft_s = names[route.index], float(route.prediction.ttft_s[route.index])
+        sent = Sent(replica, asked.slo.name, asked.seats, asked.tokens, _now_s(), ttft_s)
+        self._ledger.sent(sent, sent.at_s)
         self._prefixes.sent(asked.prompt, replica)
         return sent
 

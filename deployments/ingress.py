@@ -57,9 +57,7 @@ class Streamed(StreamingResponse):
 class Ingress:
     """The routes. Config changes apply to the next request."""
 
-    def __init__(
-        self, replicas: DeploymentHandle, monitor: DeploymentHandle, tracing: Tracing | None = None
-    ) -> None:
+    def __init__(self, replicas: DeploymentHandle, monitor: DeploymentHandle, tracing: Tracing | None = None) -> None:
         self._live = Live(IngressConfig())
         self._spans = Spans(tracing or Tracing(), "ingress", lambda: self._live.now.trace_sample_ratio)
         self._metrics = IngressMetrics()
@@ -190,7 +188,7 @@ class Ingress:
         await self._watch.started()
         if not config.admission:
             return None
-        asked = Asked(slo, body.prompt, body.tokens(config.characters_per_token), body.sequences)
+        asked = Asked(slo, body.prompt, body.tokens(config.characters_per_token), body.sequences, body.stream)
         return Seat(self._door, asked, await self._door.enter(asked))
 
 

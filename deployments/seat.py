@@ -22,8 +22,8 @@ class Seat:
         self._sent = self._door.again(self._asked, self._sent)
 
     def answered(self, replica: str) -> None:
-        """By this one."""
-        self._sent = self._door.arrived(self._sent, replica)
+        """The first part is there, from this replica."""
+        self._sent = self._door.arrived(self._sent, replica, streamed=self._asked.stream)
 
     def leave(self) -> None:
         if not self._left:

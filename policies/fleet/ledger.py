@@ -14,6 +14,8 @@ class Sent:
     of: str  # its class
     seats: int
     tokens: float
+    at_s: float = 0.0
+    ttft_s: float | None = None  # predicted
 
 
 class Ledger:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,10 +153,19 @@ async def test_a_lost_replica_is_left_out_for_a_while() -> None:
 
 async def test_a_request_that_landed_elsewhere_counts_there() -> None:
     f = Fixture([figures("a", seats=8), figures("b", seats=8, batch=1)], classes=[{"name": "default"}])
-    sent = f.door.arrived(await f.enter(), "b")
+    sent = f.door.arrived(await f.enter(), "b", streamed=True)
     assert sent.replica == "b"
     assert (await f.enter("default")).replica == "b"  # Serve does not route to a any more
     f.door.leave(sent)
+
+
+async def test_first_tokens_that_come_late_leave_less_time_to_wait() -> None:
+    f = Fixture([figures("a", seats=8, residence_s=1.0)])
+    for _ in range(80):
+        sent = await f.enter("tight")
+        f.door.arrived(replace(sent, at_s=sent.at_s - 0.2), "a", streamed=True)  # 200 ms, where 10 were predicted
+        f.door.leave(sent)
+    assert f.door._request(f.asked("tight")).ttft_slo_s == pytest.approx(0.5 - 0.19, abs=0.02)
 
 
 async def test_a_silent_monitor_changes_nothing_and_a_silent_replica_goes() -> None:
