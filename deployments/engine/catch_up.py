@@ -37,6 +37,16 @@ class CatchUp:
             self._cache.extend(book.request_ids, book.starts + book.committed)
         self._cache.mark(book.starts, book.counts, tables, filled=run)
 
+    def passed(self, steps: int) -> None:
+        """The last `steps` steps wrote a token a request without the draft; the runner's batch is still theirs."""
+        if not steps:
+            return
+        batch = self._runner.input_batch
+        n = len(batch.req_ids)
+        starts = batch.num_computed_tokens_cpu[:n].astype(np.int64) - (steps - 1)
+        tables = batch.block_table[self._group].get_numpy_array()[:n]
+        self._cache.mark(starts, np.full(n, steps), tables, filled=False)
+
     def _tables(self, book: StepBook) -> NDArray[np.int32]:
         tables: NDArray[np.int32] = self._runner.input_batch.block_table[self._group].get_numpy_array()
         return tables[: book.num_rows]

@@ -40,9 +40,7 @@ class AdaptiveProposer:
         self, sampled_token_ids: torch.Tensor, requests: Any, gpu_input_batch: Any, discard_request_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self.book.verified(sampled_token_ids)
-        runs = not self.book.passes() and self.book.plan(
-            None if self.catch_up is None else self.catch_up.lag(self.book)
-        )
+        runs = self.book.plan(None if self.catch_up is None else self.catch_up.lag(self.book))
         self._skip = not runs and self.catch_up is not None
         if self._skip:  # nothing will be drafted: the next tokens are not needed
             unused = sampled_token_ids[:, 0]

@@ -36,8 +36,7 @@ class StepBook:
         self.starts = self.counts = self.committed = self.rows = NONE
         self._emitted = self._submitted = self._before = NONE
         self._even = Even(0)
-        self._plain = self._passing = False
-        self._planned: list[str] = []  # requests of the last plan
+        self._planned: frozenset[str] = frozenset()  # requests of the last plan, if all of its step's decode
         self.k = 0
         self.needs: frozenset[Feature] = frozenset()
 
@@ -67,18 +66,33 @@ class StepBook:
         """Read what the verify left and give feedback. `sampled_token_ids` [rows, 1 + drafts], -1: rejected."""
         self._now_s = time.perf_counter()
         self._read_batch(sampled_token_ids)
-        if not self._passing:
-            self._feed_back(self._now_s)
-        elif self.request_ids == self._planned:
-            n, now = len(self.request_ids), self._now_s
-            self._host.telemetry.timed(n, now - self._began_s, now - self._verified_s)
+        self._feed_back(self._now_s)
         self._verified_s = self._now_s
 
     def passes(self) -> bool:
-        """Whether nobody has to be asked: the batch is the planned one, a token each, and the policy never drafts."""
-        alike = self._plain and self.k == 0 and self.request_ids == self._planned
-        self._passing = alike and self._host.passes()
-        return self._passing
+        """Whether the step just begun need not be planned: the same requests, a token each, a policy without drafts."""
+        output = self._scheduler_output
+        return (
+            self.k == 0
+            and output.num_scheduled_tokens.keys() == self._planned
+            and output.total_num_scheduled_tokens == len(self._planned)
+            and not output.scheduled_new_reqs
+            and not output.scheduled_cached_reqs.resumed_req_ids
+            and not output.has_structured_output_requests
+            and self._host.passes()
+        )
+
+    def passed(self) -> None:
+        """The step went by as one of an engine without speculation."""
+        self._now_s, n = time.perf_counter(), len(self._planned)
+        self._host.telemetry.stepped(n)
+        done, self._drafting = self._drafting, None
+        if done is None:
+            self._timed()
+        else:
+            even, times = self._even_of(n), (self._now_s - self._began_s, self._now_s - self._verified_s)
+            self._host.feedback(done, Verified(even.rows, even.zeros, even.zeros, 0, *times, idle=False))
+        self._verified_s = self._now_s
 
     def plan(self, lag: IntArray | None) -> bool:
         """Ask the policy, given the rows' draft lag. True: the draft has to run."""
@@ -86,7 +100,9 @@ class StepBook:
             # Prompt chunks only: nobody to ask. A draft that was running keeps its cache filled.
             self.k = 0
             return self._draft_on
-        self._drafting, self._planned = self._host.plan(self._view(self._now_s, lag)), self.request_ids
+        self._drafting = self._host.plan(self._view(self._now_s, lag))
+        whole = len(self.rows) == len(self.request_ids)
+        self._planned = frozenset(self.request_ids) if whole else frozenset()
         self.k = self._drafting.k
         self.needs = self._host.needs(self._drafting) if self.k else frozenset()
         self._draft_on = self.k > 0
@@ -118,8 +134,7 @@ class StepBook:
         self.starts = batch.num_computed_tokens_cpu[:n].astype(np.int64)
         self._before = batch.num_tokens_no_spec[:n] - batch.num_prompt_tokens[:n]
         discarded = self._runner.discard_request_mask.np[:n]
-        self._plain = output.total_num_scheduled_tokens == n and not discarded.any()
-        if self._plain:
+        if output.total_num_scheduled_tokens == n and not discarded.any():
             self._read_plain(n)
         else:
             self._read_mixed(sampled_token_ids.cpu().numpy(), discarded)
@@ -127,10 +142,14 @@ class StepBook:
 
     def _read_plain(self, n: int) -> None:
         """Every request decoded one token and had no draft: the usual step at K = 0."""
+        even = self._even_of(n)
+        self.rows, self._submitted = even.rows, even.zeros
+        self.counts = self.committed = self._emitted = even.ones
+
+    def _even_of(self, n: int) -> Even:
         if n != len(self._even.ones):
             self._even = Even(n)
-        self.rows, self._submitted = self._even.rows, self._even.zeros
-        self.counts = self.committed = self._emitted = self._even.ones
+        return self._even
 
     def _read_mixed(self, ids: NDArray[np.int32], discarded: BoolArray) -> None:
         """Prompt chunks, drafts, or both."""
@@ -149,6 +168,8 @@ class StepBook:
     def _feed_back(self, now: float) -> None:
         done, self._drafting = self._drafting, None  # once: a plan is not verified again when its requests come back
         if done is None:
+            if self._planned == set(self.request_ids):  # the steps before it passed
+                self._timed()
             return
         rows, here = self._matched(done.view.request_ids)
         if not len(rows):
@@ -168,6 +189,10 @@ class StepBook:
                 idle=False,  # one of the plan's requests is still here: the engine had work all along
             ),
         )
+
+    def _timed(self) -> None:
+        now = self._now_s
+        self._host.telemetry.timed(len(self._planned), now - self._began_s, now - self._verified_s)
 
     def _matched(self, planned: tuple[str, ...]) -> tuple[IntArray, IntArray]:
         """Rows of the plan's batch whose requests are still here, and their rows in this step's."""

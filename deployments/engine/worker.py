@@ -45,6 +45,7 @@ class AdaptiveWorker(platform_worker()):  # type: ignore[misc]  # the base depen
         self._host = PolicyHost(settings, k_max)
         self._book = StepBook(runner, self._host, k_max, runner.max_model_len)
         self._catch_up: CatchUp | None = None
+        self._passed = 0  # steps in a row that the draft's cache does not know of yet
         drafter = AdaptiveDraftModel if spec.uses_draft_model() else AdaptiveEagle
         runner.drafter = drafter(self.vllm_config, runner.device, runner)
         runner.drafter.attach(self._book, None)
@@ -68,9 +69,26 @@ class AdaptiveWorker(platform_worker()):  # type: ignore[misc]  # the base depen
         if self._catch_up is not None:
             self._catch_up.forget(scheduler_output.finished_req_ids)
             self._catch_up.forget(scheduler_output.scheduled_cached_reqs.resumed_req_ids)
+            if self._book.passes():
+                return self._pass(scheduler_output)
+            self._catch_up.passed(self._passed)
+            self._passed = 0
         output = super().execute_model(scheduler_output)
         if output is None and not scheduler_output.has_structured_output_requests:
             return self.sample_tokens(None)  # one call a step instead of two: no bitmask to wait for
+        return output
+
+    def _pass(self, scheduler_output: Any) -> Any:
+        """One step as stock vLLM without a draft takes it; what it leaves out in the draft's cache is noted later."""
+        runner, config = self.model_runner, self.model_runner.speculative_config
+        runner.speculative_config = None
+        try:
+            super().execute_model(scheduler_output)
+            output = super().sample_tokens(None)
+        finally:
+            runner.speculative_config = config
+        self._book.passed()
+        self._passed += 1
         return output
 
     def sample_tokens(self, grammar_output: Any) -> Any:

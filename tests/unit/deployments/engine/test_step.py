@@ -26,6 +26,7 @@ class Engine:
         self.book = StepBook(self.runner, host, K_MAX, CONTEXT)
         self.lag: np.ndarray[Any, Any] | None = None
         self._outputs: Counter[str] = Counter()
+        self.passed = False  # the last step was not planned
 
     def step(
         self,
@@ -34,6 +35,8 @@ class Engine:
         queue: Any = None,
         finished: tuple[str, ...] = (),
         preempted: tuple[str, ...] = (),
+        resumed: tuple[str, ...] = (),
+        grammar: bool = False,
         cached: dict[str, int] | None = None,
     ) -> bool:
         """Verify and plan; `emitted` tokens a row, `cached` prompt tokens of new requests. True: the draft runs."""
@@ -50,8 +53,15 @@ class Engine:
             num_scheduled_tokens={r[0]: r[2] for r in rows},
             total_num_scheduled_tokens=sum(r[2] for r in rows),
             scheduled_spec_decode_tokens={r[0]: [7] * r[3] for r in rows if r[3]},
+            scheduled_cached_reqs=SimpleNamespace(resumed_req_ids=set(resumed)),
+            has_structured_output_requests=grammar,
         )
         self.book.begin(output, queue)
+        self.passed = self.book.passes()
+        if self.passed:
+            self.book.passed()
+            self._outputs.update(r[0] for r in rows)
+            return False
         self.runner.input_batch = SimpleNamespace(
             req_ids=[r[0] for r in rows],
             num_computed_tokens_cpu=np.array([r[1] for r in rows], np.int32),
@@ -65,7 +75,7 @@ class Engine:
             tokens[row, :count] = 3
         self.book.verified(tokens)
         self._outputs.update({r[0]: n for r, n in zip(rows, emitted, strict=True) if not r[4]})
-        return not self.book.passes() and self.book.plan(self.lag)
+        return self.book.plan(self.lag)
 
     def select(self) -> list[int]:
         k = self.book.k
@@ -251,8 +261,9 @@ def asked(engine: Engine, steps: int, *ids: str, computed: int) -> list[bool]:
     found = []
     for step in range(steps):
         engine.step(*((r, computed + step, 1, 0, False) for r in ids), emitted=[1] * len(ids))
-        found.append(engine.book._drafting is not None)
-        engine.select()
+        found.append(not engine.passed)
+        if not engine.passed:
+            engine.select()
     return found
 
 
@@ -262,6 +273,28 @@ def test_a_policy_that_never_drafts_is_asked_when_the_batch_changes_and_every_ei
     assert asked(engine, 3, "b", computed=30) == [True, False, False]
     assert asked(engine, 2, "b", "c", computed=30) == [True, False]
     assert not any(engine.step(("b", 40, 1, 0, False), ("c", 40, 1, 0, False), emitted=[1, 1]) for _ in range(9))
+
+
+def test_a_step_that_is_not_the_one_before_is_planned() -> None:
+    for row, more in (
+        (("a", 12, 2, 0, False), {}),
+        (("a", 12, 2, 1, False), {}),
+        (("a", 12, 1, 0, False), {"resumed": ("a",)}),
+        (("a", 12, 1, 0, False), {"cached": {"a": 0}}),
+        (("a", 12, 1, 0, False), {"grammar": True}),
+    ):
+        engine = Engine(new_host("off"))
+        assert asked(engine, 3, "a", computed=9) == [True, False, False]
+        engine.step(row, emitted=[1], **more)
+        assert not engine.passed
+
+
+def test_a_request_whose_prompt_was_under_way_when_it_was_planned_is_planned_again() -> None:
+    engine = Engine(new_host("off"))
+    engine.step(("a", 9, 1, 0, False), ("b", 0, 8, 0, True), emitted=[1, 1])
+    engine.select()
+    engine.step(("a", 10, 1, 0, False), ("b", 8, 1, 0, False), emitted=[1, 1])
+    assert not engine.passed
 
 
 def test_steps_nobody_was_asked_for_are_in_the_report() -> None:
