@@ -182,9 +182,7 @@ class PolicyHost:
         try:
             spec = PolicySpec(name=name, params=dict(params))
             guard = self._guarded(spec)
-        except BaseException as error:  # the boundary: a user's constructor may raise anything
-            if self._watchdog.came_from_outside(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - the boundary: a user's constructor may raise anything
             self._rejection = str(error) or type(error).__name__
             self.telemetry.fallbacks["reload_rejected"] += 1
             log.warning("adaspec: policy rejected, %r goes on: %s", self.spec.name, self._rejection)
@@ -242,13 +240,17 @@ class PolicyHost:
     def _between_steps(self, act: Callable[[], T]) -> T:
         """Building, saving and restoring a policy: no step's hooks, with a time limit of their own.
 
-        Raises TimeoutError naming the setting.
+        Raises TimeoutError naming the setting, and RuntimeError in place of an exit of the policy's own.
         """
         limit_ms = self._settings.build_limit_ms
         try:
             return self._watchdog.run_within(limit_ms / 1e3, act)
         except Interrupted:
             raise TimeoutError(f"not done within adaspec.build_limit_ms = {limit_ms:g}") from None
+        except BaseException as error:
+            if isinstance(error, Exception) or self._watchdog.came_from_outside(error):
+                raise
+            raise RuntimeError(f"the policy raised {type(error).__name__}: {error}") from error
         finally:
             self._watchdog.take_step_s()
 
@@ -256,9 +258,7 @@ class PolicyHost:
         """`guard` with the state, or a fresh one where it does not fit (say, another policy inside a wrapper)."""
         try:
             self._between_steps(lambda: guard.policy.restore(state()))
-        except BaseException as error:  # the boundary: a user's snapshot and restore may raise anything
-            if self._watchdog.came_from_outside(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - the boundary: a user's snapshot and restore may raise anything
             self.telemetry.fallbacks["state_not_restored"] += 1
             log.warning("adaspec: policy %r starts afresh, its learned state does not fit: %r", spec.name, error)
             return self._guarded(spec)

@@ -155,3 +155,8 @@ def test_building_a_policy_is_not_part_of_a_steps_hooks() -> None:
     loop = Loop(new_host("fixed", k=2))
     loop.host.set_policy("fixed", {"k": 1})
     assert loop.host._watchdog.take_step_s() == 0.0
+
+
+def test_an_engine_whose_first_policy_exits_says_so() -> None:
+    with pytest.raises(RuntimeError, match="the policy raised SystemExit: init"):
+        new_host(OWN + "Faulty", hook="init", fault="exit")
