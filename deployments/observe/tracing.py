@@ -17,7 +17,7 @@ from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
 from ray import serve
@@ -128,6 +128,17 @@ def provider(
     if out is not None:
         made.add_span_processor(Queue(out, counts, settings))
     return made
+
+
+def serve_processors() -> list[SpanProcessor]:
+    """Serve's own spans, of its proxy and handles, to where ours go.
+
+    Before Ray starts: RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH=deployments.observe.tracing:serve_processors, and
+    ADASPEC_TRACING with `args.tracing` as JSON.
+    """
+    settings = Tracing.model_validate_json(os.environ.get("ADASPEC_TRACING", "{}"))
+    out = exporter(settings, "serve")
+    return [] if out is None else [Queue(out, Counter(), settings)]
 
 
 def _instance() -> str:

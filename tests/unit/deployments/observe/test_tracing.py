@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from deployments.observe.spans import Spans
-from deployments.observe.tracing import FileExporter
+from deployments.observe.tracing import FileExporter, serve_processors
 from deployments.settings import Tracing
 
 FAST = Tracing(exporter="off", every_s=0.05)
@@ -101,3 +101,11 @@ def test_the_file_holds_a_line_a_span_and_is_replaced_when_it_is_full(tmp_path: 
     lines = path.read_text().splitlines()
     assert [json.loads(line)["name"] for line in lines] == ["one", "one"]
     assert path.with_suffix(".old").exists()
+
+
+def test_serves_own_spans_go_where_ours_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADASPEC_TRACING", '{"exporter": "off"}')
+    assert serve_processors() == []
+    monkeypatch.setenv("ADASPEC_TRACING", '{"exporter": "console"}')
+    (processor,) = serve_processors()
+    processor.shutdown()
