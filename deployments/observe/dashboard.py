@@ -13,7 +13,10 @@ from deployments.observe.watch import Watch
 FOLDER = Path(__file__).with_name("page")
 TYPES = {"app.js": "text/javascript", "charts.js": "text/javascript", "style.css": "text/css"}
 HEADERS = {
-    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "content-security-policy": (
+        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "  # bars carry their own width
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
     "x-content-type-options": "nosniff",
     "cache-control": "no-cache",
 }

@@ -16,7 +16,8 @@ from policies.exchange import ReplicaReport
 EVERY_S = 0.25
 WINDOW = 8  # reports over which rates are taken: two seconds
 RECENT_S = 10.0  # TTFT, TPOT and attainment are of the requests finished in so long
-KEPT = 1200  # frames, five minutes: what a page that opens or reconnects is shown first
+PAST_S = 1.0  # between the frames kept ...
+KEPT = 300  # ... of which so many are what a page that opens or reconnects is shown first
 RELOADS = 50
 BEHIND = 8  # frames a slow reader may lag; older ones are dropped
 
@@ -32,6 +33,7 @@ class Watch:
         self._readers: set[asyncio.Queue[bytes]] = set()
         self._looking: asyncio.Task[None] | None = None
         self._frames: deque[bytes] = deque(maxlen=KEPT)
+        self._kept_at_s = 0.0
         self._reloads: deque[dict[str, Any]] = deque(maxlen=RELOADS)
         self._before: dict[str, deque[ReplicaReport]] = {}
         self._known: dict[str, ReplicaStatus] = {}
@@ -71,14 +73,20 @@ class Watch:
             return
         self._note_reloads(view)
         before = {name: reports[0] for name, reports in self._before.items()}
-        told = json.dumps(frame(view, before, **self._around()), separators=(",", ":")).encode()
-        self._frames.append(told)
-        self._tell(_event("frame", told))
+        shown = frame(view, before, **self._around())
+        self._tell(_event("frame", _json(shown)))
+        self._keep(shown)
         for seen in view.replicas:
             self._remember(seen.status.replica, seen.status.report)
         gone = self._before.keys() - {seen.status.replica for seen in view.replicas}
         for name in gone:
             del self._before[name]
+
+    def _keep(self, shown: dict[str, Any]) -> None:
+        """For the past: now and then, and without what is only of the moment."""
+        if shown["t"] - self._kept_at_s >= PAST_S:
+            self._kept_at_s = shown["t"]
+            self._frames.append(_json({**shown, "replicas": [{**r, "what_if": None} for r in shown["replicas"]]}))
 
     def _remember(self, name: str, report: ReplicaReport) -> None:
         reports = self._before.setdefault(name, deque(maxlen=WINDOW))
@@ -105,6 +113,10 @@ class Watch:
         """Nobody watches: nothing is kept."""
         self._frames.clear()
         self._before.clear()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _event(name: str, data: bytes) -> bytes:

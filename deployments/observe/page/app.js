@@ -1,7 +1,7 @@
 // The live page: frames in by server-sent events, everything drawn from the frames kept.
 import { LineChart } from "./charts.js";
 
-const KEPT = 1200; // frames: five minutes at 4 Hz
+const KEPT_S = 301;
 const COLORS = 8;
 const $ = (id) => document.getElementById(id);
 const state = { frames: [], reloads: [], range: 60, paused: false, chosen: null, cursor: null, skew: 0 };
@@ -37,7 +37,8 @@ function connect() {
   source.addEventListener("past", (e) => { state.frames = JSON.parse(e.data); retry = 1000; link("live", "live"); schedule(); });
   source.addEventListener("frame", (e) => {
     state.frames.push(JSON.parse(e.data));
-    if (state.frames.length > KEPT) state.frames.shift();
+    const oldest = state.frames[state.frames.length - 1].t - KEPT_S;
+    while (state.frames[0].t < oldest) state.frames.shift();
     link("live", state.paused ? "paused" : "live");
     schedule();
   });
@@ -151,6 +152,7 @@ function why(shown) {
   for (const r of shown) for (const [reason, share] of Object.entries(r.reasons)) total[reason] = (total[reason] ?? 0) + share;
   const all = sum(Object.values(total)) || 1;
   const found = Object.entries(total).sort((a, b) => b[1] - a[1]).slice(0, 8);
+  if (!found.length || $("why").firstElementChild?.className === "quiet") $("why").replaceChildren();
   fill($("why"), found, () => {
     const item = document.createElement("li");
     item.append(document.createElement("span"), document.createElement("meter"), document.createElement("span"));
@@ -224,7 +226,7 @@ function fill(parent, items, make, update) {
 function rows(id, items, cells, also = () => {}) {
   fill($(id).tBodies[0], items, () => document.createElement("tr"), (row, item, i) => {
     const html = cells(item, i).map((c) => `<td>${c}</td>`).join("");
-    if (row.innerHTML !== html) row.innerHTML = html;
+    if (row.shown !== html) row.innerHTML = row.shown = html;
     also(row, item);
   });
 }
