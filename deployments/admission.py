@@ -24,7 +24,7 @@ from policies.fleet.margin import Margin
 from policies.fleet.prefix import Prefixes
 from policies.fleet.route import Route, route
 from policies.fleet.seats import open_seats
-from policies.fleet.track import ReplicaFigures, fleet_view
+from policies.fleet.track import ReplicaFigures, as_of_now, fleet_view
 from policies.fleet.views import FleetView, RequestView
 
 DOUBT_S = 2.0  # a replica that was lost, or that Serve does not route to any more, is left out for as long
@@ -54,6 +54,7 @@ class Door:
         self._replicas: dict[str, tuple[ReplicaFigures, float]] = {}
         self._doubted: dict[str, float] = {}
         self._margin = Margin()
+        self._look()
 
     async def enter(self, asked: Asked) -> Sent:
         """Waits for its turn.
@@ -111,6 +112,7 @@ class Door:
         old_s = now_s - 2 * self._live.now.door.routing.stale_after_s
         for name in [name for name, (f, at_s) in self._replicas.items() if at_s - f.age_s < old_s]:
             self._forget(name)
+        self._look()
         self.serve()
 
     def serve(self) -> None:
@@ -173,16 +175,21 @@ class Door:
 
     def _view(self, of: str, now_s: float) -> tuple[list[str], FleetView]:
         """The fleet as class `of` meets it."""
-        config, names = self._live.now, list(self._replicas)
-        view = fleet_view([f for f, _ in self._replicas.values()], self._ledger, 0.0)
-        since_s = np.array([now_s - at_s for _, at_s in self._replicas.values()], np.float64)
+        config, names = self._live.now, self._names
+        view = as_of_now(self._reported, names, self._ledger, now_s - self._reported_at_s)
         classes = [c.name for c in config.classes]
         reserved = np.array([c.reserved_slots for c in config.classes], np.float64)
         if not names or not reserved.any() or of not in classes:
-            return names, replace(view, age_s=view.age_s + since_s)
+            return names, view
         running = np.array([[self._ledger.running(name, other) for other in classes] for name in names], np.float64)
         seats = open_seats(view.seats, reserved, running, classes.index(of))
-        return names, replace(view, age_s=view.age_s + since_s, seats=seats)
+        return names, replace(view, seats=seats)
+
+    def _look(self) -> None:
+        """The replicas as arrays, kept until they change."""
+        self._names = list(self._replicas)
+        self._reported = fleet_view([f for f, _ in self._replicas.values()])
+        self._reported_at_s = np.array([at_s for _, at_s in self._replicas.values()], np.float64)
 
     def _with_prefix(self, request: RequestView, prompt: str, names: list[str]) -> RequestView:
         cached = self._prefixes.cached(prompt)
@@ -228,6 +235,7 @@ class Door:
 
     def _forget(self, replica: str) -> None:
         self._replicas.pop(replica, None)
+        self._look()
         self._ledger.forget(replica)
         self._prefixes.forget(replica)
 

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from policies.fleet.route import Route, RouteSettings, route
 from policies.fleet.views import FleetSettings, FleetView, RequestView
+
+FOR_EVER_S = 1e9
 
 
 class AdmitSettings(FleetSettings):
@@ -93,4 +94,5 @@ def _drain_s(fleet: FleetView, request: RequestView, chosen: Route) -> float:
     too_many = max(0.0, over_s) / max(float(fleet.step_per_request_s[i]), 1e-9)
     too_many = max(too_many, float(fleet.ahead[i] - fleet.seats[i]), 1.0)
     per_leave_s = float(fleet.residence_s[i]) / max(float(fleet.ahead[i]), 1.0)
-    return float(np.nan_to_num(max(late_s, too_many * per_leave_s), posinf=1e9))
+    wait_s = max(late_s, too_many * per_leave_s)
+    return wait_s if math.isfinite(wait_s) else FOR_EVER_S

@@ -93,21 +93,20 @@ def figures(replica: str, track: Track, age_s: float, seats: int, residence_s: f
     )
 
 
-def fleet_view(replicas: Sequence[ReplicaFigures], ledger: Ledger, older_s: float) -> FleetView:
-    """The replicas as reported, `older_s` seconds ago, with what `ledger` has sent since."""
-    unreported = [ledger.unreported(f.replica, f.batch + f.waiting) for f in replicas]
-    sent, tokens = np.array(unreported, np.float64).reshape(-1, 2).T
+def fleet_view(replicas: Sequence[ReplicaFigures]) -> FleetView:
+    """The replicas as reported."""
 
     def column(name: str) -> FloatArray:
         return np.array([getattr(f, name) for f in replicas], np.float64)  # None becomes nan
 
+    nothing = np.zeros(len(replicas))
     return FleetView(
-        age_s=column("age_s") + older_s,
+        age_s=column("age_s"),
         batch=column("batch"),
         waiting=column("waiting"),
         backlog_tokens=column("backlog_tokens"),
-        sent=sent,
-        sent_tokens=tokens,
+        sent=nothing,
+        sent_tokens=nothing,
         seats=column("seats"),
         step_s=column("step_s"),
         step_per_request_s=column("step_per_request_s"),
@@ -116,3 +115,11 @@ def fleet_view(replicas: Sequence[ReplicaFigures], ledger: Ledger, older_s: floa
         residence_s=column("residence_s"),
         free_kv_fraction=column("free_kv_fraction"),
     )
+
+
+def as_of_now(view: FleetView, names: Sequence[str], ledger: Ledger, older_s: FloatArray) -> FleetView:
+    """The view with what `ledger` has sent since the reports, which are `older_s` [R] seconds older now."""
+    reported = (view.batch + view.waiting).tolist()
+    unreported = [ledger.unreported(name, count) for name, count in zip(names, reported, strict=True)]
+    sent, tokens = np.array(unreported, np.float64).reshape(-1, 2).T
+    return replace(view, age_s=view.age_s + older_s, sent=sent, sent_tokens=tokens)

@@ -5,7 +5,7 @@ import pytest
 
 from policies.exchange import ReplicaReport
 from policies.fleet.ledger import Ledger, Sent
-from policies.fleet.track import Track, figures, fleet_view
+from policies.fleet.track import Track, as_of_now, figures, fleet_view
 
 STEP_S, PER_REQUEST_S, PREFILL_TOKENS_PER_S = 0.010, 0.001, 2000.0
 
@@ -50,9 +50,9 @@ def test_the_view_adds_what_was_sent_since_and_the_age() -> None:
     track, ledger = run([4], [0]), Ledger()
     ledger.sent(Sent("b", "x", 2, 70), at_s=1.0)
     both = [figures(name, track, age_s=0.1, seats=8, residence_s=2.0) for name in "ab"]
-    view = fleet_view(both, ledger, older_s=0.2)
+    view = as_of_now(fleet_view(both), "ab", ledger, np.full(2, 0.2))
     assert view.ahead.tolist() == [4, 6]
     assert view.sent_tokens.tolist() == [0, 70]
     assert view.age_s.tolist() == pytest.approx([0.3, 0.3])
     assert np.isnan(view.free_kv_fraction).all()
-    assert fleet_view([], ledger, 0.0).replicas == 0
+    assert as_of_now(fleet_view([]), [], ledger, np.zeros(0)).replicas == 0
