@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.pair import ROOT
 from benchmarks.provenance import provenance
 from benchmarks.servers import Server, free_port
 from benchmarks.serving.arms import Arm, command, engine
@@ -36,6 +37,7 @@ def cores() -> tuple[int, list[int]]:
 def environment(core: int) -> dict[str, str]:
     """The same for every server."""
     found = {
+        "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "VLLM_CPU_OMP_THREADS_BIND": str(core),
         "VLLM_NO_USAGE_STATS": "1",
