@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,12 +44,13 @@ class UndraftedMetadata:
 
     def __call__(self, num_draft_tokens: NDArray[np.int32], cu_num_tokens: NDArray[np.int32]) -> SpecDecodeMetadata:
         """`num_draft_tokens`, `cu_num_tokens` [B]: drafts of each request, end of each request in the pass."""
-        if num_draft_tokens.any():
+        if np.count_nonzero(num_draft_tokens):
             drafted: SpecDecodeMetadata = self._calculate(num_draft_tokens, cu_num_tokens)
             return drafted
         if self._undrafted is None or len(self._undrafted.num_draft_tokens) != len(num_draft_tokens):
             self._undrafted = self._without_drafts(len(num_draft_tokens))
-        return replace(self._undrafted, logits_indices=torch.as_tensor(cu_num_tokens - 1, device=self._device))
+        self._undrafted.logits_indices = torch.as_tensor(cu_num_tokens - 1, device=self._device)
+        return self._undrafted  # the same object: a step is over before the next one is prepared
 
     def _without_drafts(self, batch: int) -> SpecDecodeMetadata:
         none = torch.zeros(0, dtype=torch.int32, device=self._device)

@@ -134,11 +134,12 @@ class StepBook:
         self.starts = batch.num_computed_tokens_cpu[:n].astype(np.int64)
         self._before = batch.num_tokens_no_spec[:n] - batch.num_prompt_tokens[:n]
         discarded = self._runner.discard_request_mask.np[:n]
-        if output.total_num_scheduled_tokens == n and not discarded.any():
+        chunks = int(np.count_nonzero(discarded))
+        if output.total_num_scheduled_tokens == n and not chunks:
             self._read_plain(n)
         else:
             self._read_mixed(sampled_token_ids.cpu().numpy(), discarded)
-        self._host.telemetry.stepped(int(self._emitted.sum()), int(np.count_nonzero(discarded)))
+        self._host.telemetry.stepped(int(self._emitted.sum()), chunks)
 
     def _read_plain(self, n: int) -> None:
         """Every request decoded one token and had no draft: the usual step at K = 0."""
