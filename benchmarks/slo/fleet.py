@@ -106,6 +106,11 @@ class Fleet:
             await asyncio.sleep(0.1)
         await self.replicas.pop(name).__del__()
 
+    async def stop(self) -> None:
+        """Every replica ends."""
+        for replica in self.replicas.values():
+            await replica.__del__()
+
     def route(self, call: Call) -> str:
         """What Serve's router does."""
         if call.replica in self.routed:

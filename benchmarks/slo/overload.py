@@ -56,6 +56,7 @@ async def _capacity() -> float:
     served = [s for s in seen if s.status == 200]
     began_s = seen[0].planned.at_s
     ended_s = asyncio.get_running_loop().time() - 1  # the fleet's first second
+    await fleet.stop()
     return len(served) / (ended_s - began_s)
 
 
@@ -68,6 +69,7 @@ async def _run(capacity: float, factor: float, *, admission: bool) -> dict[str, 
     plan += poisson(rng, end_s + AFTER_S, calm, TOKENS, end_s)
     before_kib = _peak_kib()
     seen = await play(fleet, plan)
+    await fleet.stop()
     loaded = [s for s in seen if WARM_S <= s.planned.at_s < end_s]
     return {
         "load": summary(loaded, CLASSES),

@@ -52,6 +52,7 @@ async def _run(batch: int, *, admission: bool) -> float:
     for task in crowd:
         task.cancel()
     await asyncio.wait([*crowd, asyncio.create_task(asyncio.sleep(0))])
+    await fleet.stop()
     return round(float(np.percentile([1e3 * s.ttft_s for s in seen], 95)), 2)
 
 

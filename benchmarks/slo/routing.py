@@ -45,7 +45,9 @@ async def _run(rps: float, seed: int, *, admission: bool) -> dict[str, Any]:
     await fleet.start(4, **SLOW)
     rates = {"interactive": 0.7 * rps, "batch": 0.3 * rps}
     plan = poisson(np.random.default_rng(seed), DURATION_S, rates, (24, 256))
-    return summary(await play(fleet, plan), CLASSES)
+    seen = await play(fleet, plan)
+    await fleet.stop()
+    return summary(seen, CLASSES)
 
 
 def _mean(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

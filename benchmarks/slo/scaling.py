@@ -24,30 +24,34 @@ MONITOR = {
     "start_s": START_S,
     "scaling": {"max_replicas": 4, "down_after_s": 10, "target_load": 0.7, "down_load": 0.5},
 }
-PHASES = ((40.0, 2.0), (80.0, 22.0), (140.0, 2.0))  # until when, requests a second
+QUIET_RPS, BURSTS_RPS = 2.0, (22.0, 30.0)
+BURST_S, END_S = (40.0, 80.0), 140.0
 RAMP_S = 15.0
 
 
 def main() -> None:
     """Autoscaled, then the fixed fleet next below and above its mean size."""
-    scaled = virtual.run(_run(1, scaled=True))
-    mean = scaled["mean_replicas"]
-    fixed = {str(n): virtual.run(_run(n, scaled=False)) for n in sorted({int(mean), int(mean) + 1})}
-    config = {"engine": ENGINE, "classes": CLASSES, "monitor": MONITOR, "phases": PHASES, "ramp_s": RAMP_S}
-    write("scaling", {"autoscaled": scaled, "fixed": fixed}, config)
+    rows = {}
+    for rps in BURSTS_RPS:
+        scaled = virtual.run(_run(1, rps, scaled=True))
+        mean = scaled["mean_replicas"]
+        fixed = {str(n): virtual.run(_run(n, rps, scaled=False)) for n in sorted({int(mean), int(mean) + 1})}
+        rows[f"burst of {rps:.0f} requests/s"] = {"autoscaled": scaled, "fixed": fixed}
+    write("scaling", rows, {"engine": ENGINE, "classes": CLASSES, "monitor": MONITOR, "ramp_s": RAMP_S})
 
 
-async def _run(replicas: int, *, scaled: bool) -> dict[str, Any]:
+async def _run(replicas: int, burst_rps: float, *, scaled: bool) -> dict[str, Any]:
     fleet = Fleet(ENGINE | POLICY, {"classes": CLASSES, "default_class": "interactive"}, MONITOR)
     await fleet.start(replicas)
     sizes: list[int] = []
     follow = asyncio.create_task(_follow(fleet, sizes, scaled=scaled))
-    seen = await play(fleet, _plan())
+    seen = await play(fleet, _plan(burst_rps))
     await asyncio.sleep(60 if scaled else 0)
     follow.cancel()
+    await fleet.stop()
     steps = [n for n, before in zip(sizes, [0, *sizes], strict=False) if n != before]
     return {
-        "mean_replicas": round(float(np.mean(sizes[: int(PHASES[-1][0])])), 3),
+        "mean_replicas": round(float(np.mean(sizes[: int(END_S)])), 3),
         "sizes": steps,
         **summary(seen, CLASSES),
     }
@@ -72,16 +76,13 @@ async def _start(fleet: Fleet) -> None:
     await fleet.add()
 
 
-def _plan() -> list[Planned]:
-    """Each phase at its rate, the burst begun by a ramp."""
-    rng, start_s, plan = np.random.default_rng(3), 0.0, []
-    for until_s, rps in PHASES:
-        plan += poisson(rng, until_s, {"interactive": rps}, (24, 256), start_s)
-        start_s = until_s
-    burst_s = PHASES[0][0]
-    ramped = [p for p in plan if not burst_s <= p.at_s < burst_s + RAMP_S]
-    slope = [p for p in plan if burst_s <= p.at_s < burst_s + RAMP_S and rng.random() < (p.at_s - burst_s) / RAMP_S]
-    return sorted(ramped + slope, key=lambda p: p.at_s)
+def _plan(burst_rps: float) -> list[Planned]:
+    """Quiet, a burst that begins with a ramp, quiet again."""
+    rng, (start_s, end_s) = np.random.default_rng(3), BURST_S
+    plan = []
+    for begin_s, until_s, rps in ((0.0, start_s, QUIET_RPS), (start_s, end_s, burst_rps), (end_s, END_S, QUIET_RPS)):
+        plan += poisson(rng, until_s, {"interactive": rps}, (24, 256), begin_s)
+    return [p for p in plan if not start_s <= p.at_s < end_s or rng.random() < (p.at_s - start_s) / RAMP_S]
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ def _add(notes: Notes, seen: StepFeedback, row: int, reason: str) -> None:
     k, accepted, now_s = int(seen.drafted[row]), int(seen.accepted[row]), time.time()
     notes.last_token_at_s = now_s
     notes.output_tokens += accepted + 1
+    notes.context_tokens += accepted + 1
     notes.counts.update({"drafted": k, "verified": int(seen.verified[row]), "accepted": accepted})
     notes.k_steps[k] += 1
     notes.reasons[reason] += 1

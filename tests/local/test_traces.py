@@ -78,6 +78,7 @@ async def test_its_attributes_and_events(http: httpx.AsyncClient, handles: tuple
     assert spans["route"]["attributes"]["adaspec.replica"] == "local"
     decode = spans["decode"]["attributes"]
     assert decode["gen_ai.usage.output_tokens"] == 60
+    assert spans["prefill"]["attributes"]["gen_ai.usage.input_tokens"] == 3
     assert decode["adaspec.policy"] == "slo_goodput"
     assert (
         decode["adaspec.drafted_tokens"] >= decode["adaspec.verified_tokens"] >= decode["adaspec.accepted_tokens"] > 0
