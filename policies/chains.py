@@ -81,9 +81,11 @@ class ChainMemory:
         """Chains [B, k]; of more than fit, an even sample."""
         size, k = len(self._top1), top1.shape[1]
         rows = top1[:: -(-len(top1) // size)]
-        at = (self._next + np.arange(len(rows))) % size
-        self._top1[at, :k] = rows
-        self._next = int(self._next + len(rows)) % size
+        end = self._next + len(rows)
+        split = len(rows) - max(end - size, 0)  # what does not fit goes to the start
+        self._top1[self._next : end, :k] = rows[:split]
+        self._top1[: len(rows) - split, :k] = rows[split:]
+        self._next = end % size
         self._since += 1
 
     def stale(self, steps: int) -> bool:

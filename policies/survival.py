@@ -13,8 +13,12 @@ from policies.api import DraftBundle, FloatArray, IntArray
 
 def prefix_survival(conditional: FloatArray, limit: IntArray) -> FloatArray:
     """[B, K] survivals from conditional probabilities [B, K]; 0 from slot `limit` [B] on."""
-    survival = np.multiply.accumulate(conditional, axis=1)
-    k = conditional.shape[1]
+    return cut_off(np.multiply.accumulate(conditional, axis=1), limit)
+
+
+def cut_off(survival: FloatArray, limit: IntArray) -> FloatArray:
+    """`survival` [B, K] itself, set to 0 from slot `limit` [B] on."""
+    k = survival.shape[1]
     if np.minimum.reduce(limit, initial=k) < k:
         survival[np.arange(k) >= limit[:, None]] = 0.0
     return survival

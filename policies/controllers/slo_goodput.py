@@ -28,8 +28,9 @@ from policies.models import StepLoad
 from policies.pricing import Price, price
 from policies.probing import ProbeBudget
 from policies.prompts import Prompts
-from policies.survival import Ranking, prefix_survival, usable_slots
+from policies.survival import Ranking, cut_off, prefix_survival, usable_slots
 
+NO_LOAD = (-1,)
 REFRESH_STEPS = 8  # the yields move slowly; computing them is the dearest part of a step
 
 
@@ -87,7 +88,8 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._priced_for: tuple[int, ...] = ()
         self._promise: FloatArray | None = None  # [K, len(WORTHS)]; None: not asked for yet
         self._weights: FloatArray | None = None
-        self._worth: FloatArray  # [B] survival x weight of what is drafted
+        self._worths: FloatArray  # [K, B] survival x weight of each slot drafted
+        self._slots = 0  # of them known
         self._probing = False
 
     # ---- before drafting
@@ -107,7 +109,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         if not self._worth_drafting(found.rate, found.plain_rate):
             return self._stay_plain(view)
         self._weights = self._urgency(view, found.step_s, found.tokens)
-        self._worth = np.ones(view.batch) if self._weights is None else self._weights
+        self._worths, self._slots = np.empty((k, view.batch)), 0
         return StepPlan(k=k if self.params.early_stop else found.k, reason="draft", cut=self._cut(view))
 
     def _expected_load(self, view: StepView) -> StepLoad:
@@ -145,11 +147,12 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         behind = needed_tokens(view, step_s, self.params.slo_share) - tokens
         if np.maximum.reduce(behind) <= 0.0:
             return None
-        severity = np.minimum(np.maximum(behind, 0.0) / self.params.urgent_tokens, 1.0)
-        total = float(np.add.reduce(severity))
+        most = self.params.urgent_tokens
+        severity: FloatArray = np.minimum(np.maximum(behind, 0.0), most)
+        total = float(np.add.reduce(severity)) / most
         say = self.params.urgency * view.batch / max(total, 1.0)
         mean = 1.0 + say * total / view.batch
-        severity *= say / mean
+        severity *= say / (mean * most)
         severity += 1.0 / mean
         return severity
 
@@ -179,15 +182,25 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
     # ---- while drafting
 
     def after_draft(self, seen: DraftObservation) -> bool:
-        j, prices = seen.j + 1, self._price.pass_price
-        if self._probing or j >= len(prices):
+        if self._probing:
             return True
+        worth, confident = self._worths[seen.j], self._confident(seen.features)
+        before = self._worths[seen.j - 1] if seen.j else self._weights
+        if before is None:
+            worth[:] = confident
+        else:
+            np.multiply(before, confident, out=worth)
+        self._slots = j = seen.j + 1
+        return j >= len(self._price.pass_price) or self._pays(j, worth)
+
+    def _pays(self, j: int, worth: FloatArray) -> bool:
+        """Whether slot `j`, after prefixes of `worth` [B], is expected to be worth its draft pass."""
         if self._promise is None:
             self._promise = self._yields.promise(self._price.least)
-        self._worth = worth = self._worth * self._confident(seen.features)
-        if surely_worth(self._promise[j], float(np.add.reduce(worth)) / len(worth), prices[j] / len(worth)):
+        promise, due = self._promise[j], self._price.pass_price[j]
+        if surely_worth(promise, float(np.add.reduce(worth)) / len(worth), due / len(worth)):
             return True
-        return bool(np.add.reduce(np.interp(worth, WORTHS, self._promise[j])) > prices[j])
+        return bool(np.add.reduce(np.interp(worth, WORTHS, promise)) > due)
 
     def _confident(self, features: Mapping[Feature, FloatArray]) -> FloatArray:
         return self.context.models.acceptance.confident(features)
@@ -197,14 +210,19 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
     def select(self, bundle: DraftBundle) -> VerifyPlan:
         if self._probing:
             return VerifyPlan()
-        survival = prefix_survival(self._confident(bundle.features), usable_slots(bundle))
-        weights = self._weights
-        worth = survival if weights is None else survival * weights[:, None]
-        ranking = Ranking(worth)
+        ranking = Ranking(self._worth(bundle))
         tokens = bundle.view.batch + ranking.totals()
-        verified = np.arange(survival.size + 1)
+        verified = np.arange(len(tokens))
         cost_s = self._prompts.step_s(self.context.models.cost, self._load, bundle.k, verified)
         return VerifyPlan(ranking.lengths(int((tokens - self._price.rate * cost_s).argmax())))
+
+    def _worth(self, bundle: DraftBundle) -> FloatArray:
+        """[B, k] survival x weight; what after_draft() worked out, unless the engine did not ask it."""
+        limit = usable_slots(bundle)
+        if self._slots == bundle.k:
+            return cut_off(self._worths[: bundle.k].T, limit)
+        survival = prefix_survival(self._confident(bundle.features), limit)
+        return survival if self._weights is None else survival * self._weights[:, None]
 
     def feedback(self, seen: StepFeedback) -> None:
         self._prompts.observe(seen)
@@ -215,7 +233,8 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
             self._refresh()
 
     def _refresh(self) -> None:
-        self._yields, self._priced_for = self._chains.yields(self._confident), ()
+        """Look at the drafts again; the next plan prices anew."""
+        self._yields, self._priced_for = self._chains.yields(self._confident), NO_LOAD
 
     # ---- state
 
