@@ -85,7 +85,19 @@ def _summary(results: Mapping[Cell, Results]) -> str:
 
     order = sorted(_labels(results), key=lambda name: -_geometric(ratio(c, name, ORACLE) for c in cells(name)))
     head = ("policy", "cells x seeds", "goodput / oracle", "/ best static", "/ off", *MEANS)
-    return "## All cells\n\nGeometric mean over the cells (worst cell).\n\n" + _table(head, map(row, order))
+    return f"## All cells\n\nGeometric mean over the cells (worst cell). {_seeds(results)}\n\n" + _table(
+        head, map(row, order)
+    )
+
+
+def _seeds(results: Mapping[Cell, Results]) -> str:
+    """Which policies have how many seeds in their thinnest cell."""
+    fewest: dict[int, list[str]] = {}
+    for name in _labels(results):
+        fewest.setdefault(min(len(c[name]) for c in results.values() if name in c), []).append(name)
+    if len(fewest) == 1:
+        return f"Every policy has {next(iter(fewest))} seeds in every cell."
+    return "Seeds: " + "; ".join(f"{n} for {', '.join(names)}" for n, names in sorted(fewest.items())) + "."
 
 
 def _bars(results: Mapping[Cell, Results]) -> str:
@@ -155,8 +167,11 @@ def _claims(results: Mapping[Cell, Results]) -> str:
 
 
 def _spread(results: Mapping[Cell, Results], name: str, other: str, field: str) -> str:
-    ratios = [ratio(c, name, other, field) for c in results.values() if name in c and other in c]
-    return f"{_geometric(ratios):.3f} ({min(ratios):.2f}, {max(ratios):.2f})" if ratios else "-"
+    ratios = {cell.name: ratio(c, name, other, field) for cell, c in results.items() if name in c and other in c}
+    if not ratios:
+        return "-"
+    worst, best = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
+    return f"{_geometric(ratios.values()):.3f} ({ratios[worst]:.2f} {worst}, {ratios[best]:.2f} {best})"
 
 
 def _every_cell(results: Mapping[Cell, Results]) -> str:

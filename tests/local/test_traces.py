@@ -28,7 +28,7 @@ TREE = {
 @pytest.fixture
 def args(tmp_path: Path) -> AppArgs:
     policy = {"name": "slo_goodput", "params": {"k": 4}}
-    engine = {"kind": "fake", "step_ms": 2, "draft_ms": 0.1, "step_token_ms": 0.01, "safe_policy": policy}
+    engine = {"kind": "fake", "step_ms": 20, "draft_ms": 0.5, "acceptance": 0.9, "safe_policy": policy}
     tracing = {"exporter": "file", "file": str(tmp_path / "{service}.jsonl"), "every_s": 0.05}
     return AppArgs.model_validate({"engine": engine, "tracing": tracing})
 
