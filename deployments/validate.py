@@ -13,7 +13,7 @@ from ray.serve.schema import DeploymentSchema, HTTPOptionsSchema, ServeApplicati
 
 from deployments import preflight
 from deployments.problems import Problem, of_policy, of_validation
-from deployments.settings import USER_CONFIGS, AppArgs, ReplicaConfig, VllmEngine
+from deployments.settings import USER_CONFIGS, AppArgs, IngressConfig, ReplicaConfig, VllmEngine
 
 IMPORT_PATH = "deployments.app:build"
 
@@ -60,6 +60,8 @@ def _application(application: Mapping[str, Any], at: str, *, starting: bool) -> 
     engine = None if found else AppArgs.model_validate(application["args"]).engine
     for i, deployment in enumerate(application.get("deployments") or []):
         found += _deployment(deployment, f"{at}.deployments.{i}", 16 if engine is None else engine.k_max)
+        if engine is not None and deployment["name"] == "Ingress" and not found:
+            found += _reservations(deployment, f"{at}.deployments.{i}", engine.max_num_seqs)
     if isinstance(engine, VllmEngine):
         found += preflight.problems(engine, f"{at}.args.engine", starting=starting)
     if engine is not None:
@@ -76,6 +78,16 @@ def _deployment(deployment: Mapping[str, Any], at: str, k_max: int) -> list[Prob
     if model is ReplicaConfig and not refused:
         refused = of_policy(ReplicaConfig.model_validate(given).policy, k_max, f"{at_config}.policy")
     return _unknown(deployment, DeploymentSchema, at) + refused
+
+
+def _reservations(ingress: Mapping[str, Any], at: str, seats: int) -> list[Problem]:
+    """A replica's seats must not all be kept for one class or another."""
+    classes = IngressConfig.model_validate(ingress.get("user_config") or {}).classes
+    reserved = sum(of.reserved_slots for of in classes)
+    if reserved < seats:
+        return []
+    fix = f"keep their sum below args.engine.max_num_seqs ({seats}), or the other classes have no seat"
+    return [Problem(field=f"{at}.user_config.classes.reserved_slots", value=reserved, fix=fix)]
 
 
 def _of(model: type[BaseModel], given: Any, at: str) -> list[Problem]:

@@ -68,7 +68,40 @@ def test_a_stream_says_what_the_whole_answer_says_and_ends_with_usage(client: op
     )
     chunks = list(stream)
     assert "".join(c.choices[0].text for c in chunks if c.choices) == whole.choices[0].text
-    assert chunks[-1].usage == whole.usage
+    assert chunks[-1].usage is not None
+    assert whole.usage is not None
+    assert chunks[-1].usage.to_dict() | {"adaspec": None} == whole.usage.to_dict() | {"adaspec": None}
+
+
+def test_an_objective_is_echoed_with_what_was_achieved_and_reaches_the_policy(service: Server) -> None:
+    say = {"name": "tests.local.objectives:say"}
+    deploy(service, say)
+    asked = {"model": MODEL, "prompt": PROMPT, "max_tokens": 8, "temperature": 0}
+    headers = {"x-slo-class": "interactive", "x-slo-tpot-ms": "3700"}
+    answer = httpx.post(f"{service.url}/v1/completions", json=asked, headers=headers, timeout=60).json()
+    told = answer["usage"]["adaspec"]
+    assert (told["slo_class"], told["tpot_slo_ms"], told["attained"]) == ("interactive", 3700, True)
+    assert told["ttft_ms"] > 0
+    assert told["tpot_ms"] > 0
+    deadline = time.monotonic() + 60
+    while "3700 ms" not in report(service)["reasons"]:
+        assert time.monotonic() < deadline
+
+
+def deploy(service: Server, spec: dict[str, Any]) -> None:
+    file = Path(service.command[-1])
+    raw = yaml.safe_load(file.read_text())
+    raw["applications"][0]["deployments"][-1]["user_config"]["policy"] = spec
+    file.write_text(yaml.safe_dump(raw))
+    subprocess.run(["serve", "deploy", str(file)], check=True, capture_output=True)
+    deadline = time.monotonic() + 120  # a hang, not a slow machine
+    while policy(service)["policy"]["name"] != spec["name"]:
+        assert time.monotonic() < deadline
+
+
+def report(service: Server) -> dict[str, Any]:
+    (found,) = httpx.get(f"{service.url}/v1/replicas", timeout=10).json()["replicas"]
+    return dict(found["status"]["report"])
 
 
 def test_chat_and_logprobs(client: openai.OpenAI) -> None:
@@ -122,18 +155,27 @@ def test_metrics_count_speculation_by_replica(service: Server) -> None:
 
 
 def test_a_policy_deployed_in_the_middle_of_a_stream_is_live_at_once(service: Server, client: openai.OpenAI) -> None:
-    file = Path(service.command[-1])
     before = policy(service)
+def test_a_trace_says_what_became_of_a_requests_drafts(service: Server) -> None:
+    body = {"model": MODEL, "prompt": PROMPT, "max_tokens": 40, "temperature": 0, "ignore_eos": True}
+    headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    answer = httpx.post(f"{service.url}/v1/completions", json=body, headers=headers, timeout=60).json()
+    file, deadline = Path(service.command[-1]).parent / "replica.jsonl", time.monotonic() + 30
+    while not (file.exists() and '"decode"' in file.read_text()):
+        assert time.monotonic() < deadline
+    spans = {span["name"]: span for span in map(json.loads, file.read_text().splitlines())}
+    said = spans["decode"]["attributes"]
+    assert said["gen_ai.usage.output_tokens"] == answer["usage"]["completion_tokens"] == 40
+    assert said["adaspec.policy"] == "slo_goodput"
+    assert said["adaspec.drafted_tokens"] >= said["adaspec.verified_tokens"] >= said["adaspec.accepted_tokens"]
+    assert spans["prefill"]["attributes"]["gen_ai.usage.input_tokens"] == answer["usage"]["prompt_tokens"]
+    assert spans["queueing"]["end_time"] <= spans["prefill"]["end_time"] <= spans["decode"]["end_time"]
+
+
     stream = client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=400, temperature=0, stream=True)
     next(stream)
-    raw = yaml.safe_load(file.read_text())
-    raw["applications"][0]["deployments"][-1]["user_config"]["policy"] = {"name": "fixed", "params": {"k": 1}}
-    file.write_text(yaml.safe_dump(raw))
-    subprocess.run(["serve", "deploy", str(file)], check=True, capture_output=True)
-    deadline = time.monotonic() + 120  # a hang, not a slow machine
-    while (after := policy(service))["policy"]["name"] != "fixed":
-        assert time.monotonic() < deadline
-    assert after["replica"] == before["replica"]
+    deploy(service, {"name": "fixed", "params": {"k": 1}})
+    assert policy(service)["replica"] == before["replica"]
     assert len(list(stream)) > 1
 
 

@@ -70,6 +70,15 @@ def test_each_kind_of_mistake_is_named(path: tuple[Any, ...], value: dict[str, A
     assert field in [problem.field for problem in check(raw)]
 
 
+@pytest.mark.usefixtures("models_are_there")
+def test_seats_kept_for_classes_leave_some_for_the_others() -> None:
+    raw = shipped()
+    raw["applications"][0]["deployments"][0]["user_config"]["classes"][0]["reserved_slots"] = 32
+    (problem,) = check(raw)
+    assert problem.field == "applications.0.deployments.0.user_config.classes.reserved_slots"
+    assert "max_num_seqs (32)" in problem.fix
+
+
 def test_the_command_says_valid_or_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fake = tmp_path / "fake.yaml"
     raw = shipped()
