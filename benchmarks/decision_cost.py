@@ -8,16 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pydantic
 
+from benchmarks.provenance import provenance
 from policies.api import (
     BoolArray,
     DraftBundle,
@@ -185,18 +183,16 @@ def _quiet_ms(seconds: FloatArray) -> float:
     return round(1e3 * min(float(np.median(part)) for part in np.array_split(seconds, 20)), 4)
 
 
-def provenance(args: argparse.Namespace) -> dict[str, object]:
+def setting(args: argparse.Namespace) -> dict[str, object]:
     """What the figures were taken with."""
     return {
-        "command": f"python -m benchmarks.decision_cost --steps {args.steps} --seed {args.seed}",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores shared with other work",
-        "load_average": os.getloadavg(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pydantic": pydantic.VERSION,
+        "steps": args.steps,
         "seed": args.seed,
-        "config": {"k_max": K_MAX, "batches": BATCHES, "goals_ms": GOALS_MS, "wrapped": WRAPPED},
+        "k_max": K_MAX,
+        "batches": list(BATCHES),
+        "goals_ms": GOALS_MS,
+        "wrapped": WRAPPED,
+        "load_average": [round(load, 2) for load in os.getloadavg()],
         "clock": "CPU time of the deciding thread; wall_median_ms also counts waiting for a core",
     }
 
@@ -219,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name:<12}{figures}   observe {found[1].observe_ms:.3f}  K {found[1].mean_k}", flush=True)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        for name, what in (("result", [asdict(row) for row in rows]), ("provenance", provenance(args))):
+        for name, what in (("result", [asdict(row) for row in rows]), ("provenance", provenance(setting(args)))):
             (args.out / f"{name}.json").write_text(json.dumps(what, indent=1) + "\n")
     for row in late:
         print(f"over its goal: {row.policy} at batch {row.batch}: {row.quiet_ms:.3f} ms")
