@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     engine |= {"model": str(ROOT / ".models/target-30m"), "draft": str(ROOT / "models/draft"), "kv_cache_gib": 0.25}
     engine |= {"served_model_name": MODEL, "max_num_seqs": 8}
     file = tmp_path_factory.mktemp("service") / "config.yaml"
+    spans = str(file.parent / "{service}.jsonl")
+    raw["applications"][0]["args"]["tracing"] = {"exporter": "file", "file": spans, "every_s": 0.1}
     file.write_text(yaml.safe_dump(raw))
     server = Server(["serve", "run", str(file)], port, MODEL, {})
     with server, server.awake():
@@ -71,37 +74,6 @@ def test_a_stream_says_what_the_whole_answer_says_and_ends_with_usage(client: op
     assert chunks[-1].usage is not None
     assert whole.usage is not None
     assert chunks[-1].usage.to_dict() | {"adaspec": None} == whole.usage.to_dict() | {"adaspec": None}
-
-
-def test_an_objective_is_echoed_with_what_was_achieved_and_reaches_the_policy(service: Server) -> None:
-    say = {"name": "tests.local.objectives:say"}
-    deploy(service, say)
-    asked = {"model": MODEL, "prompt": PROMPT, "max_tokens": 8, "temperature": 0}
-    headers = {"x-slo-class": "interactive", "x-slo-tpot-ms": "3700"}
-    answer = httpx.post(f"{service.url}/v1/completions", json=asked, headers=headers, timeout=60).json()
-    told = answer["usage"]["adaspec"]
-    assert (told["slo_class"], told["tpot_slo_ms"], told["attained"]) == ("interactive", 3700, True)
-    assert told["ttft_ms"] > 0
-    assert told["tpot_ms"] > 0
-    deadline = time.monotonic() + 60
-    while "3700 ms" not in report(service)["reasons"]:
-        assert time.monotonic() < deadline
-
-
-def deploy(service: Server, spec: dict[str, Any]) -> None:
-    file = Path(service.command[-1])
-    raw = yaml.safe_load(file.read_text())
-    raw["applications"][0]["deployments"][-1]["user_config"]["policy"] = spec
-    file.write_text(yaml.safe_dump(raw))
-    subprocess.run(["serve", "deploy", str(file)], check=True, capture_output=True)
-    deadline = time.monotonic() + 120  # a hang, not a slow machine
-    while policy(service)["policy"]["name"] != spec["name"]:
-        assert time.monotonic() < deadline
-
-
-def report(service: Server) -> dict[str, Any]:
-    (found,) = httpx.get(f"{service.url}/v1/replicas", timeout=10).json()["replicas"]
-    return dict(found["status"]["report"])
 
 
 def test_chat_and_logprobs(client: openai.OpenAI) -> None:
@@ -154,8 +126,6 @@ def test_metrics_count_speculation_by_replica(service: Server) -> None:
     assert "adaspec_reloads_total" in text
 
 
-def test_a_policy_deployed_in_the_middle_of_a_stream_is_live_at_once(service: Server, client: openai.OpenAI) -> None:
-    before = policy(service)
 def test_a_trace_says_what_became_of_a_requests_drafts(service: Server) -> None:
     body = {"model": MODEL, "prompt": PROMPT, "max_tokens": 40, "temperature": 0, "ignore_eos": True}
     headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -172,6 +142,8 @@ def test_a_trace_says_what_became_of_a_requests_drafts(service: Server) -> None:
     assert spans["queueing"]["end_time"] <= spans["prefill"]["end_time"] <= spans["decode"]["end_time"]
 
 
+def test_a_policy_deployed_in_the_middle_of_a_stream_is_live_at_once(service: Server, client: openai.OpenAI) -> None:
+    before = policy(service)
     stream = client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=400, temperature=0, stream=True)
     next(stream)
     deploy(service, {"name": "fixed", "params": {"k": 1}})
@@ -179,6 +151,37 @@ def test_a_trace_says_what_became_of_a_requests_drafts(service: Server) -> None:
     assert len(list(stream)) > 1
 
 
+def test_an_objective_is_echoed_with_what_was_achieved_and_reaches_the_policy(service: Server) -> None:
+    say = {"name": "tests.local.objectives:say"}
+    deploy(service, say)
+    asked = {"model": MODEL, "prompt": PROMPT, "max_tokens": 8, "temperature": 0}
+    headers = {"x-slo-class": "interactive", "x-slo-tpot-ms": "3700"}
+    answer = httpx.post(f"{service.url}/v1/completions", json=asked, headers=headers, timeout=60).json()
+    told = answer["usage"]["adaspec"]
+    assert (told["slo_class"], told["tpot_slo_ms"], told["attained"]) == ("interactive", 3700, True)
+    assert told["ttft_ms"] > 0
+    assert told["tpot_ms"] > 0
+    deadline = time.monotonic() + 60
+    while "3700 ms" not in report(service)["reasons"]:
+        assert time.monotonic() < deadline
+
+
 def policy(service: Server) -> dict[str, Any]:
     (found,) = httpx.get(f"{service.url}/v1/policy", timeout=60).json()["replicas"]
     return dict(found)
+
+
+def deploy(service: Server, spec: dict[str, Any]) -> None:
+    file = Path(service.command[-1])
+    raw = yaml.safe_load(file.read_text())
+    raw["applications"][0]["deployments"][-1]["user_config"]["policy"] = spec
+    file.write_text(yaml.safe_dump(raw))
+    subprocess.run(["serve", "deploy", str(file)], check=True, capture_output=True)
+    deadline = time.monotonic() + 120  # a hang, not a slow machine
+    while policy(service)["policy"]["name"] != spec["name"]:
+        assert time.monotonic() < deadline
+
+
+def report(service: Server) -> dict[str, Any]:
+    (found,) = httpx.get(f"{service.url}/v1/replicas", timeout=10).json()["replicas"]
+    return dict(found["status"]["report"])
