@@ -74,12 +74,26 @@ async def request(session: aiohttp.ClientSession, server: Server, prompt: str, t
     return 1e3 * (arrivals[0] - sent_s), 1e3 * (arrivals[-1] - arrivals[0]) / (tokens - 1)
 
 
+async def awake(session: aiohttp.ClientSession, server: Server, turn: int) -> None:
+    """A request that is not counted. After half a minute asleep the graph needs a second to find itself."""
+    for _ in range(100):
+        try:
+            await request(session, server, f"awake {turn}", 8)
+        except aiohttp.ClientResponseError as error:
+            if error.status != 503:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return
+    raise RuntimeError(f"{server.url} answers 503 though it is awake")
+
+
 async def measure(server: Server, side: str, turn: int, args: argparse.Namespace, batch: int) -> Round:
     """`requests` in waves of `batch` at a time, after one that is not counted."""
     prompts = [" ".join(f"{batch}{turn}{i}{w}" for w in range(PROMPT_WORDS)) for i in range(args.requests)]
     found = []
     async with aiohttp.ClientSession() as session:
-        await request(session, server, f"awake {turn}", args.tokens)
+        await awake(session, server, turn)
         cpu_s, started_s = server.cpu_s(), time.perf_counter()
         for at in range(0, len(prompts), batch):
             wave = [request(session, server, prompt, args.tokens) for prompt in prompts[at : at + batch]]
@@ -165,8 +179,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", default=".models/target-30m", help="in place of the config's target")
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--turns", type=int, default=6)
-    parser.add_argument("--requests", type=int, default=12, help="a round")
-    parser.add_argument("--tokens", type=int, default=48, help="an answer")
+    parser.add_argument("--requests", type=int, default=8, help="a round")
+    parser.add_argument("--tokens", type=int, default=32, help="an answer")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--out", type=Path, default=RESULTS, help="another folder starts afresh")
     args = parser.parse_args(argv)
