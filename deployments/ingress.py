@@ -108,6 +108,7 @@ class Ingress:
 
     async def ready(self) -> Response:
         """200 when a replica reports: send traffic."""
+        await self._watch.started()
         if await self._dispatch.ready(self._live.now):
             return JSONResponse({"status": "ready"})
         raise ApiError(503, "no replica is ready to serve", retry_after_s=self._live.now.retry_after_s)
@@ -145,6 +146,7 @@ class Ingress:
 
     async def slo(self) -> Response:
         """By class: what is promised and attained, who waits; and what the monitor forecasts and wants."""
+        await self._watch.started()
         view = await self._dispatch.slo(self._live.now)
         return JSONResponse(view.model_copy(update={"admission": self._live.now.admission}).model_dump(mode="json"))
 
