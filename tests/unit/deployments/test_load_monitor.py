@@ -4,6 +4,7 @@ import pytest
 
 from deployments import load_monitor
 from deployments.load_monitor import LoadMonitor
+from deployments.slo_status import ClassCount, DoorReport
 from deployments.status import ReplicaStatus
 from policies.exchange import ReplicaReport
 from policies.registry import PolicySpec
@@ -107,3 +108,45 @@ async def test_a_replica_that_does_not_answer_holds_nobody_up(clock: Clock) -> N
     assert await monitor.expositions(0.01) == {}
     await monitor.exchange(status("a"))
     assert await monitor.expositions(0.01) == {}
+
+
+def door(arrived: int, *, waiting: int = 0, finished: int = 0, attained: int = 0) -> DoorReport:
+    count = ClassCount(ttft_ms=None, tpot_ms=50, arrived=arrived, waiting=waiting, finished=finished, attained=attained)
+    return DoorReport(door="d", classes={"a": count})
+
+
+async def test_a_door_gets_every_replicas_figures_with_their_age(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    await monitor.exchange(status("a", batch=3))
+    clock.now_s += 0.5
+    (found,) = (await monitor.door(door(0))).replicas
+    assert (found.replica, found.batch, found.seats, found.age_s) == ("a", 3, 8, 0.5)
+    await monitor.leave("a")
+    assert (await monitor.door(door(0))).replicas == ()
+
+
+async def test_more_replicas_are_wanted_for_those_who_wait_and_fewer_after_a_quiet_spell(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    scaling = {"max_replicas": 4, "target_load": 1.0, "down_load": 1.0, "down_after_s": 10}
+    await monitor.reconfigure({"start_s": 0.1, "scaling": scaling})
+    assert (await monitor.exchange(status("a"))).desired_replicas == 1
+    await monitor.door(door(0, waiting=20))
+    assert (await monitor.exchange(status("a", batch=8))).desired_replicas == 4  # 28 and what scatters, on 8 seats each
+    await monitor.door(door(0))
+    wanted = []
+    for _ in range(45):
+        clock.now_s += 1
+        wanted.append((await monitor.exchange(status("a"))).desired_replicas)
+    assert [n for n, before in zip(wanted, [0, *wanted], strict=False) if n != before] == [4, 3, 2, 1]
+
+
+async def test_slo_status_shows_attainment_and_the_outlook_carries_it(clock: Clock) -> None:
+    monitor = LoadMonitor()
+    for i in range(1, 5):
+        await monitor.door(door(10 * i, finished=10 * i, attained=9 * i))
+        clock.now_s += 0.25
+    shown = (await monitor.slo()).classes["a"]
+    assert shown.attainment == pytest.approx(0.9)
+    assert (shown.arrived, shown.finished) == (40, 40)
+    assert (await monitor.exchange(status("a"))).outlook.attainment == {"a": pytest.approx(0.9)}
+    assert 'adaspec_slo_attainment{slo_class="a"} 0.9' in await monitor.exposition()
