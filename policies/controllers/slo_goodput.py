@@ -258,8 +258,9 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
 
     def explain(self) -> dict[str, Any]:
         state = {"dwell_steps": self._dwell, "drafting": self._drafting}
-        if self._priced_for:
-            state |= {"tokens_per_s": self._price.rate, "least_survival": self._price.least}
+        price: Price | None = vars(self).get("_price")  # none before the first plan
+        if price is not None:
+            state |= {"tokens_per_s": price.rate, "least_survival": price.least}
         return {"params": self.params.model_dump(mode="json"), "state": state}
 
 
