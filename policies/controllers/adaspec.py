@@ -14,6 +14,7 @@ from policies.api import (
     DraftObservation,
     Feature,
     FloatArray,
+    IntArray,
     PolicyContext,
     StepFeedback,
     StepPlan,
@@ -21,7 +22,7 @@ from policies.api import (
     VerifyPlan,
 )
 from policies.base import BasePolicy, Params, most_k
-from policies.estimators.slo import breaks_slo, needed_tokens
+from policies.estimators.slo import breaks_slo, needed_tokens, within_slo
 from policies.models import StepLoad
 from policies.survival import Ranking, prefix_survival, usable_slots
 
@@ -99,9 +100,16 @@ class AdaSpec(BasePolicy[AdaSpecParams]):
         cost_s = self._cost_by_total(bundle.k, survival.size)
         ranking = Ranking(survival)
         efficiency = (bundle.view.batch + ranking.totals()) / cost_s
-        if self._need is not None:
-            efficiency[breaks_slo(bundle.view, ranking, cost_s, self._cost_s[0])] = -1.0
+        best = int(efficiency.argmax())
+        lengths = ranking.lengths(best)
+        if self._need is None or self._keeps_slo(survival, lengths, float(cost_s[best])):
+            return VerifyPlan(lengths)
+        efficiency[breaks_slo(bundle.view, ranking, cost_s, self._cost_s[0])] = -1.0
         return VerifyPlan(ranking.lengths(int(efficiency.argmax())))
+
+    def _keeps_slo(self, survival: FloatArray, lengths: IntArray, step_s: float) -> bool:
+        taken = survival * (np.arange(survival.shape[1]) < lengths[:, None])
+        return within_slo(self._view, 1.0 + np.add.reduce(taken, axis=1), step_s, self._cost_s[0])
 
     def feedback(self, seen: StepFeedback) -> None:
         if seen.k and seen.batch:

@@ -52,12 +52,17 @@ def attained(view: StepView) -> BoolArray:
     return slack_s(view) >= 0
 
 
-def breaks_slo(view: StepView, ranking: Ranking, cost_s: FloatArray, plain_s: float) -> BoolArray:
-    """[N+1] whether verifying the n = 0..N likeliest slots of `ranking` leaves some request over its TPOT.
+def within_slo(view: StepView, tokens: FloatArray, step_s: float, plain_s: float) -> bool:
+    """Whether a step of `step_s` that emits `tokens` [B] leaves nobody over their TPOT.
 
-    `cost_s` [N+1] must not fall. A request that plain decoding (`plain_s` a step) could not save is only held against a
-    shape that is slower per token than plain decoding.
+    A request that plain decoding (`plain_s` a step) could not save only asks to be no slower per token than that.
     """
+    allowed_s = np.maximum(deadline_s(view, tokens), plain_s * (1 + 1e-9) * tokens)
+    return bool(np.minimum.reduce(allowed_s) >= step_s)
+
+
+def breaks_slo(view: StepView, ranking: Ranking, cost_s: FloatArray, plain_s: float) -> BoolArray:
+    """[N+1] whether verifying the n = 0..N likeliest slots of `ranking` is not `within_slo`. `cost_s` must not fall."""
     survival = ranking.gains
     batch, k = survival.shape
     tokens = np.ones((batch, k + 1))
