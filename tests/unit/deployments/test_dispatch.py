@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from deployments.ingress_metrics import IngressMetrics
 from deployments.settings import IngressConfig
 
 CALL = Call("POST", "/v1/completions")
+NEVER = object()
 HEAD = Head(200, (), b"first", last=False)
 
 
@@ -27,6 +29,8 @@ class Parts:
 
     async def __anext__(self) -> Any:
         part = next(self._parts, StopAsyncIteration())
+        if part is NEVER:
+            await asyncio.get_running_loop().create_future()
         if isinstance(part, Exception):
             raise part
         return part
@@ -88,3 +92,23 @@ async def test_what_cannot_be_served_is_an_api_error(answers: list[list[Any]], s
         await service.open(CALL, IngressConfig(attempts=2))
     assert caught.value.status == status
     assert (caught.value.retry_after_s is not None) == (status == 503)
+
+
+async def test_a_first_token_that_does_not_come_is_given_up_and_its_request_freed() -> None:
+    handle = Handle([NEVER])
+    service, _ = dispatch(handle)
+    with pytest.raises(ApiError) as caught:
+        await service.open(CALL, IngressConfig(first_token_timeout_s=0.01))
+    assert (caught.value.status, caught.value.retry_after_s) == (503, 1)
+    assert handle.given[0].cancelled
+
+
+async def test_a_client_that_leaves_before_the_first_token_frees_its_request() -> None:
+    handle = Handle([NEVER])
+    service, _ = dispatch(handle)
+    opening = asyncio.ensure_future(service.open(CALL, IngressConfig()))
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert handle.given[0].cancelled
