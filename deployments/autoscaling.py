@@ -15,7 +15,7 @@ DESIRED = "adaspec_desired_replicas"
 
 def follow(ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
     """The newest decision any replica has heard; what is wanted already while none has."""
-    heard = [series[-1] for series in ctx.raw_metrics.get(DESIRED, {}).values() if series]
+    heard = [series[-1] for series in (ctx.raw_metrics or {}).get(DESIRED, {}).values() if series]
     if not heard:
         return ctx.target_num_replicas, {}
     newest = max(heard, key=lambda point: point.timestamp)
