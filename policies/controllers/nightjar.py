@@ -119,7 +119,8 @@ class Nightjar(BasePolicy[NightjarParams]):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         used = np.asarray(state["contexts"], np.int64)
-        sums = np.asarray(state["sums"], np.float64).reshape(2, len(used), -1)
+        known = len(state["sums"][0][0]) if len(used) else self._arms
+        sums = np.asarray(state["sums"], np.float64).reshape(2, len(used), known)
         arms = min(self._arms, sums.shape[2])
         kept = used < self.params.contexts
         self._sums[:, used[kept], :arms] = sums[:, kept, :arms]
