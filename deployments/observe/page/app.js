@@ -127,7 +127,7 @@ function classes(now) {
 function table(replicas) {
   rows("replicas", replicas, (r, i) => [
     `<span class="dot" style="--c:var(${color(i)})"></span>${text(short(r.replica))}${r.stale ? " (silent)" : ""}`,
-    r.fallback ? `<span class="over">${text(r.policy)}: fallback,</span>` : text(r.policy),
+    r.fallback ? `<span class="bad">${text(r.policy)}: fallback</span>` : text(r.policy),
     number(r.k, 1), stack(r.k_share), `${r.batch} / ${r.seats}`, number(r.waiting), percent(r.acceptance), percent(r.waste),
     number(r.tokens_per_s, 0), r.step_ms === null ? "–" : `${number(r.step_ms, 1)}, ${number(r.predicted_ms, 1)} ms`,
     number(r.decide_us, 0, " µs"), percent(r.free_kv),
@@ -265,7 +265,7 @@ document.querySelectorAll("input[name=range]").forEach((r) => r.addEventListener
 $("replicas").addEventListener("click", (e) => choose(e.target));
 $("slo").addEventListener("input", draw);
 document.addEventListener("keydown", (e) => {
-  if (e.target.matches("input[type=number]") || e.ctrlKey || e.metaKey || e.altKey) return;
+  if (e.target.matches?.("input[type=number]") || e.ctrlKey || e.metaKey || e.altKey) return;
   if ((e.key === "Enter" || e.key === " ") && choose(e.target)) e.preventDefault();
   if (e.key === "p" || e.key === "P") pause();
   if (e.key === "1") range(60);
