@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from benchmarks.slo.fleet import Fleet
 from deployments.calls import Call, Head, answer
 
 OK = 200
+LAST = re.compile(rb'"adaspec": (\{.*?\})')
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ async def send(fleet: Fleet, planned: Planned) -> Seen:
         text = (text + (part.body if isinstance(part, Head) else part))[-4096:]
         last_s = loop.time() if b'"text"' in (part.body if isinstance(part, Head) else part) else last_s
     seen.tpot_s = (last_s - sent_s - seen.ttft_s) / max(planned.tokens - 1, 1)
+    told = LAST.search(text)
+    seen.told = json.loads(told[1]) if told else {}
     seen.done = text.endswith(b"[DONE]\n\n") if seen.status == OK else bool(text)
     return seen
 
