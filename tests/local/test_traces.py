@@ -14,6 +14,8 @@ from deployments.settings import AppArgs
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+NOBODY = "http://127.0.0.1:9/v1/traces"  # the discard port: nothing listens
+FAILED = 'adaspec_replica_spans_total{replica="local",outcome="failed"} 12.0'
 TREE = {
     "POST /v1/completions": None,
     "admission": "POST /v1/completions",
@@ -26,10 +28,12 @@ TREE = {
 
 
 @pytest.fixture
-def args(tmp_path: Path) -> AppArgs:
+def args(tmp_path: Path, request: pytest.FixtureRequest) -> AppArgs:
+    """Spans go to files in `tmp_path`, unless a test says otherwise."""
     policy = {"name": "slo_goodput", "params": {"k": 4}}
     engine = {"kind": "fake", "step_ms": 20, "draft_ms": 0.5, "acceptance": 0.9, "safe_policy": policy}
     tracing = {"exporter": "file", "file": str(tmp_path / "{service}.jsonl"), "every_s": 0.05}
+    tracing |= getattr(request, "param", {})
     return AppArgs.model_validate({"engine": engine, "tracing": tracing})
 
 
@@ -124,3 +128,31 @@ async def test_spans_are_counted(http: httpx.AsyncClient, handles: tuple[Any, An
     text = (await http.get("/metrics")).text
     assert 'adaspec_replica_spans_total{replica="local",outcome="exported"} 4.0' in text
     assert 'adaspec_ingress_spans_total{outcome="exported"} 3.0' in text
+
+
+@pytest.mark.parametrize("args", [{"exporter": "otlp", "endpoint": NOBODY, "timeout_s": 0.2}], indirect=True)
+async def test_an_endpoint_that_is_down_fails_no_request(http: httpx.AsyncClient, handles: tuple[Any, Any]) -> None:
+    for _ in range(3):
+        assert "[DONE]" in await streamed(http, SAMPLED)
+    await handles[0].status.remote()
+    async with asyncio.timeout(20):
+        while FAILED not in (text := await _metrics(http)):  # noqa: ASYNC110 - other threads export
+            await asyncio.sleep(0.05)
+    assert 'adaspec_ingress_spans_total{outcome="exported"} 3.0' in text
+
+
+@pytest.mark.parametrize("args", [{"exporter": "otlp", "endpoint": NOBODY, "timeout_s": 0.2}], indirect=True)
+async def test_an_endpoint_that_is_down_fails_no_request(http: httpx.AsyncClient, handles: tuple[Any, Any]) -> None:
+    for _ in range(3):
+        assert "[DONE]" in await streamed(http, SAMPLED)
+    await handles[0].status.remote()
+    async with asyncio.timeout(20):
+        while 'adaspec_replica_spans_total{replica="local",outcome="failed"} 12.0' not in (
+            text := await _metrics(http)
+        ):
+            await asyncio.sleep(0.05)
+    assert 'adaspec_ingress_spans_total{outcome="exported"} 0.0' in text
+
+
+async def _metrics(http: httpx.AsyncClient) -> str:
+    return str((await http.get("/metrics")).text)
