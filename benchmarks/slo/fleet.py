@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -105,6 +106,11 @@ class Fleet:
         while self.ongoing[name]:  # noqa: ASYNC110 - as Serve looks
             await asyncio.sleep(0.1)
         await self.replicas.pop(name).__del__()
+
+    async def fallbacks(self) -> dict[str, int]:
+        """What went wrong with the policy, over all replicas: nothing should have."""
+        reports = [(await replica.status()).report.fallbacks for replica in self.replicas.values()]
+        return dict(sum((Counter(fallbacks) for fallbacks in reports), Counter()))
 
     async def stop(self) -> None:
         """Every replica ends."""

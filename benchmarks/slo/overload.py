@@ -69,11 +69,13 @@ async def _run(capacity: float, factor: float, *, admission: bool) -> dict[str, 
     plan += poisson(rng, end_s + AFTER_S, calm, TOKENS, end_s)
     before_kib = _peak_kib()
     seen = await play(fleet, plan)
+    fallbacks = await fleet.fallbacks()
     await fleet.stop()
     loaded = [s for s in seen if WARM_S <= s.planned.at_s < end_s]
     return {
         "load": summary(loaded, CLASSES),
         "recovered_after_s": _recovered_s([s for s in seen if s.planned.at_s >= end_s], end_s),
+        "policy_fallbacks": fallbacks,
         "peak_memory_growth_mib": round((_peak_kib() - before_kib) / 1024, 1),
     }
 

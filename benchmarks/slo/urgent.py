@@ -48,11 +48,12 @@ async def _run(tpot_ms: float, spec: dict[str, Any]) -> dict[str, Any]:
     seen = []
     for _ in range(ROUNDS):
         seen += await asyncio.gather(*(send(fleet, planned) for planned in plan))
+    fallbacks = await fleet.fallbacks()
     await fleet.stop()
     found = {
         of: [s for s in seen[len(plan) :] if s.planned.of == of] for of in counts
     }  # the first round is for learning
-    return {
+    figures: dict[str, Any] = {
         of: {
             "tpot_p90_ms": round(float(np.percentile([1e3 * s.tpot_s for s in some], 90)), 2),
             "attainment": round(float(np.mean([attained(s, classes) for s in some])), 3),
@@ -60,6 +61,7 @@ async def _run(tpot_ms: float, spec: dict[str, Any]) -> dict[str, Any]:
         }
         for of, some in found.items()
     }
+    return figures | {"policy_fallbacks": fallbacks}
 
 
 if __name__ == "__main__":
