@@ -125,7 +125,7 @@ async def test_spans_are_counted(http: httpx.AsyncClient, handles: tuple[Any, An
     await streamed(http, SAMPLED)
     await handles[0].status.remote()
     await collected(tmp_path, set(TREE))
-    text = (await http.get("/metrics")).text
+    text = await _metrics(http)
     assert 'adaspec_replica_spans_total{replica="local",outcome="exported"} 4.0' in text
     assert 'adaspec_ingress_spans_total{outcome="exported"} 3.0' in text
 
@@ -137,19 +137,6 @@ async def test_an_endpoint_that_is_down_fails_no_request(http: httpx.AsyncClient
     await handles[0].status.remote()
     async with asyncio.timeout(20):
         while FAILED not in (text := await _metrics(http)):  # noqa: ASYNC110 - other threads export
-            await asyncio.sleep(0.05)
-    assert 'adaspec_ingress_spans_total{outcome="exported"} 3.0' in text
-
-
-@pytest.mark.parametrize("args", [{"exporter": "otlp", "endpoint": NOBODY, "timeout_s": 0.2}], indirect=True)
-async def test_an_endpoint_that_is_down_fails_no_request(http: httpx.AsyncClient, handles: tuple[Any, Any]) -> None:
-    for _ in range(3):
-        assert "[DONE]" in await streamed(http, SAMPLED)
-    await handles[0].status.remote()
-    async with asyncio.timeout(20):
-        while 'adaspec_replica_spans_total{replica="local",outcome="failed"} 12.0' not in (
-            text := await _metrics(http)
-        ):
             await asyncio.sleep(0.05)
     assert 'adaspec_ingress_spans_total{outcome="exported"} 0.0' in text
 
