@@ -64,6 +64,8 @@ def _limit(fleet: FleetView, request: RequestView, chosen: Route, settings: Admi
         return "kv"
     if fleet.ahead[i] >= settings.seats_factor * fleet.seats[i]:
         return "seats"
+    if fleet.ahead[i] < 1:
+        return "fits" if p.slack[i] >= settings.min_slack else "infeasible"  # it does not get better than this
     share = 1 - settings.min_slack
     if p.ttft_s[i] > share * request.ttft_slo_s:
         return "ttft" if p.idle_ttft_s[i] <= share * request.ttft_slo_s else "infeasible"

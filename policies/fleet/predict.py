@@ -24,7 +24,7 @@ def predict(fleet: FleetView, request: RequestView) -> Prediction:
     """Backlog over prefill speed, plus seats that must empty first; then a step of the batch it would join."""
     joined = fleet.ahead + 1
     step_s = fleet.step_s + fleet.step_per_request_s * (joined - fleet.batch)
-    idle_s = np.maximum(fleet.step_s - fleet.step_per_request_s * np.maximum(fleet.batch - 1, 0), 0)
+    idle_s = np.maximum(fleet.step_s - fleet.step_per_request_s * (fleet.batch - 1), 0)
     prompt = request.prompt_tokens if request.prefix_tokens is None else request.prompt_tokens - request.prefix_tokens
     alone_s = prompt / fleet.prefill_tokens_per_s
     prefill_s = alone_s + (fleet.backlog_tokens + fleet.sent_tokens) / fleet.prefill_tokens_per_s

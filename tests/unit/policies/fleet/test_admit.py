@@ -34,6 +34,14 @@ def test_an_objective_an_idle_replica_would_miss_does_not_shut_a_request_out() -
     assert admit(fleet(), RequestView(5000, 1.0, 1.0), 0, SETTINGS).reason == "infeasible"
 
 
+@given(st.floats(1e-4, 10), st.floats(1e-5, 1), st.floats(0, 0.1), st.floats(0, 0.1))
+def test_an_idle_replica_serves_whatever_is_asked(
+    ttft_slo_s: float, tpot_slo_s: float, step_s: float, more_s: float
+) -> None:
+    view = fleet(step_s=step_s, step_per_request_s=more_s)
+    assert admit(view, RequestView(100, ttft_slo_s, tpot_slo_s), 0, SETTINGS).action == "serve"
+
+
 def test_retry_after_is_the_excess_of_the_backlog() -> None:
     view = fleet(batch=10, backlog_tokens=20_000, residence_s=0.1)
     shed = admit(view, RequestView(1000, 5.0, 1.0), 0, SETTINGS)
