@@ -69,9 +69,9 @@ class Door:
         waiting = Waiting(request, of, now_s, (asked, turn))
         before = self._line.before(request.priority)
         self._line.add(waiting)
-        self.serve()
+        held = self.serve()
         if not turn.done():
-            self._hold_or_shed(waiting, before)
+            self._hold_or_shed(waiting, held.get(waiting) or self._decide(waiting, before, now_s))
         self._metrics.decided(time.perf_counter() - began_s)
         return await self._turn(waiting, turn)
 
@@ -80,10 +80,9 @@ class Door:
         self._leave_out(lost.replica)
         if not self._replicas:
             raise self._unready()
-        now_s = _now_s()
-        names, view = self._view(asked.slo.name, now_s)
+        view = self._view(asked.slo.name, _now_s())
         chosen = route(view, request_view(asked.slo, asked.tokens), self._live.now.door.routing)
-        return self._send(asked, names, chosen)
+        return self._send(asked, chosen)
 
     def arrived(self, sent: Sent, replica: str, *, streamed: bool) -> Sent:
         """Its first part is there. From another replica than wanted: Serve does not route to that one any more."""
@@ -115,27 +114,30 @@ class Door:
         self._look()
         self.serve()
 
-    def serve(self) -> None:
-        """Everybody whose turn it is.
+    def serve(self) -> dict[Waiting[Place], Admission]:
+        """Everybody whose turn it is; returns those at the head of a line who stay in it, and why.
 
         A class that lacks a seat holds up nobody else's; one that waits for its objective's sake does: what came in
         behind it would make it wait longer.
         """
         now_s, without_seat = _now_s(), frozenset[str]()
+        held: dict[Waiting[Place], Admission] = {}
         while heads := self._line.heads(now_s, without_seat):
             first = heads[0]
             if first.late and first.request.overload == "shed":
                 self._refuse(first, "late", 1)
                 continue
-            names, decision = self._decide(first, 0, now_s)
+            decision = self._decide(first, self._line.before(first.request.priority) - 1, now_s)
             if decision.route is not None:
-                self._admit(first, names, decision.route, decision.reason)
+                self._admit(first, decision.route, decision.reason)
             elif decision.reason == "no_replica":
                 self._refuse(first, decision.reason, None)
-            elif decision.reason == "seats":
-                without_seat |= {first.of}
             else:
-                return
+                held[first] = decision
+                if decision.reason != "seats":
+                    break
+                without_seat |= {first.of}
+        return held
 
     def waiting(self) -> dict[str, int]:
         """Held now, by class."""
@@ -145,13 +147,12 @@ class Door:
         """At replicas now."""
         return sum(self._ledger.running(name, of) for name in self._replicas)
 
-    def _decide(self, waiting: Waiting[Place], queued: int, now_s: float) -> tuple[list[str], Admission]:
-        names, view = self._view(waiting.of, now_s)
-        request = self._with_prefix(waiting.now(now_s), waiting.what[0].prompt, names)
-        return names, admit(view, request, queued, self._live.now.door)
+    def _decide(self, waiting: Waiting[Place], queued: int, now_s: float) -> Admission:
+        view = self._view(waiting.of, now_s)
+        request = self._with_prefix(waiting.now(now_s), waiting.what[0].prompt)
+        return admit(view, request, queued, self._live.now.door)
 
-    def _hold_or_shed(self, waiting: Waiting[Place], before: int) -> None:
-        _, decision = self._decide(waiting, before, _now_s())
+    def _hold_or_shed(self, waiting: Waiting[Place], decision: Admission) -> None:
         if decision.action == "shed":
             self._refuse(waiting, decision.reason, decision.retry_after_s)
 
@@ -173,17 +174,17 @@ class Door:
                 self.leave(turn.result())  # admitted in the moment it left
             raise
 
-    def _view(self, of: str, now_s: float) -> tuple[list[str], FleetView]:
+    def _view(self, of: str, now_s: float) -> FleetView:
         """The fleet as class `of` meets it."""
         config, names = self._live.now, self._names
         view = as_of_now(self._reported, names, self._ledger, now_s - self._reported_at_s)
         classes = [c.name for c in config.classes]
         reserved = np.array([c.reserved_slots for c in config.classes], np.float64)
         if not names or not reserved.any() or of not in classes:
-            return names, view
+            return view
         running = np.array([[self._ledger.running(name, other) for other in classes] for name in names], np.float64)
         seats = open_seats(view.seats, reserved, running, classes.index(of))
-        return names, replace(view, seats=seats)
+        return replace(view, seats=seats)
 
     def _look(self) -> None:
         """The replicas as arrays, kept until they change."""
@@ -191,11 +192,11 @@ class Door:
         self._reported = fleet_view([f for f, _ in self._replicas.values()])
         self._reported_at_s = np.array([at_s for _, at_s in self._replicas.values()], np.float64)
 
-    def _with_prefix(self, request: RequestView, prompt: str, names: list[str]) -> RequestView:
+    def _with_prefix(self, request: RequestView, prompt: str) -> RequestView:
         cached = self._prefixes.cached(prompt)
         if not cached:
             return request
-        tokens = np.array([cached.get(name, 0) for name in names]) / self._live.now.characters_per_token
+        tokens = np.array([cached.get(name, 0) for name in self._names]) / self._live.now.characters_per_token
         return replace(request, prefix_tokens=np.minimum(tokens, request.prompt_tokens))
 
     def _request(self, asked: Asked) -> RequestView:
@@ -203,16 +204,16 @@ class Door:
         request = request_view(asked.slo, asked.tokens)
         return replace(request, ttft_slo_s=request.ttft_slo_s - self._margin.of(request.ttft_slo_s))
 
-    def _admit(self, waiting: Waiting[Place], names: list[str], route: Route, reason: str) -> None:
+    def _admit(self, waiting: Waiting[Place], route: Route, reason: str) -> None:
         waiting.gone = True
         asked, turn = waiting.what
         if turn.done():
             return  # its client left in this moment
         self._metrics.admitted(waiting.of, reason, _now_s() - waiting.arrived_s)
-        turn.set_result(self._send(asked, names, route))
+        turn.set_result(self._send(asked, route))
 
-    def _send(self, asked: Asked, names: list[str], route: Route) -> Sent:
-        replica, ttft_s = names[route.index], float(route.prediction.ttft_s[route.index])
+    def _send(self, asked: Asked, route: Route) -> Sent:
+        replica, ttft_s = self._names[route.index], float(route.prediction.ttft_s[route.index])
         sent = Sent(replica, asked.slo.name, asked.seats, asked.tokens, _now_s(), ttft_s)
         self._ledger.sent(sent, sent.at_s)
         self._prefixes.sent(asked.prompt, replica)
