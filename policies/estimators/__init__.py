@@ -8,7 +8,6 @@ from policies.estimators.fitted import FittedCost
 from policies.estimators.hybrid import HybridCost
 from policies.models import Models
 
-
 MEASURED = 4.0
 """Observations a profile's proportions count for: shapes not seen yet keep them."""
 
