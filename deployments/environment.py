@@ -14,8 +14,8 @@ REQUIRED = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # Ray runs its workers at nice 15: whatever else the machine does would starve them
     "VLLM_NO_USAGE_STATS": "1",
-    # Every token passes three of Serve's processes. By gRPC instead of through Ray's object store, and without a hop
-    # between two threads in each, that takes half the CPU time (docs/serving.md). Our code never blocks their loops.
+    # Every token passes three of Serve's processes: by gRPC instead of through Ray's object store, and without a hop
+    # between two threads in each (docs/serving.md has what that saves). Our code never blocks their loops for long.
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
