@@ -4,8 +4,7 @@
     python -m benchmarks.serving --size 270m --loads middle day --arms stock_off off slo_goodput --minutes 10
     python -m benchmarks.serving --size 270m --traces FOLDER              # also the recorded sequences in FOLDER
 
-Started under `taskset -c N`, the servers get core N and the generator every core; otherwise the servers get the last
-core and the generator the others.
+The servers get the last core this process may use (`taskset -c N` picks it), the generator the others of the machine.
 """
 
 from __future__ import annotations
@@ -45,9 +44,11 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Finished and believed; an invalid one is run again."""
-        file = self.out / "result.json"
-        return (self.out / "engine.json").exists() and bool(json.loads(file.read_text())["valid"])
+        """Finished and believed; an invalid one, or one whose core others used, is run again."""
+        file = self.out / "engine.json"
+        if not file.exists() or json.loads(file.read_text())["foreign_share"] > table.MOST_FOREIGN:
+            return False
+        return bool(json.loads((self.out / "result.json").read_text())["valid"])
 
 
 def jobs(args: argparse.Namespace, base: Calibration, out: Path) -> Iterator[Job]:

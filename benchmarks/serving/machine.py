@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from benchmarks.pair import ROOT
 from benchmarks.provenance import provenance
-from benchmarks.servers import Server, free_port
+from benchmarks.servers import TICKS, Server, free_port
 from benchmarks.serving.arms import Arm, command, engine
 from loadgen import run as runner
 from loadgen.scenario import Scenario, dump
@@ -28,10 +29,9 @@ LEARNER = {"name": "slo_goodput", "params": {}}  # visits several K by itself, s
 
 
 def cores() -> tuple[int, list[int]]:
-    """The servers' core, and the generator's: what is left of this process's, else all of them."""
-    mine = sorted(os.sched_getaffinity(0))
-    everything = list(range(os.cpu_count() or 1))
-    return mine[-1], mine[:-1] or everything
+    """The servers' core, the last of this process's, and the generator's: what is left of the machine's, if any."""
+    server = max(os.sched_getaffinity(0))
+    return server, [core for core in range(os.cpu_count() or 1) if core != server] or [server]
 
 
 def environment(core: int) -> dict[str, str]:
@@ -88,19 +88,30 @@ def measure(server: Server, arm: Arm, scenario: Scenario, out: Path, work: Path)
     with server.awake():
         if arm.policy is not None:
             _swap(server, arm.policy)
-        before, cpu_s = report(server, arm), server.cpu_s()
+        before, cpu_s, busy_s, started_s = report(server, arm), server.cpu_s(), _busy_s(server), time.monotonic()
         chosen = runner.Options(scenario=str(work / "asked.yaml"), url=server.url, out=work)
         result = runner.measure(chosen, Console())
-        after, cpu_s = report(server, arm), server.cpu_s() - cpu_s
+        after, cpu_s, busy_s = report(server, arm), server.cpu_s() - cpu_s, _busy_s(server) - busy_s
+        foreign = max(0.0, busy_s - cpu_s) / (time.monotonic() - started_s)
     if result is None:
         raise RuntimeError(f"no result: see {work / 'locust.log'}")
     for name in KEPT:
         out.mkdir(parents=True, exist_ok=True)
         shutil.copy(work / name, out / name)
-    found = {"arm": arm.name, "policy": arm.policy, "server_cpu_s": cpu_s, "before": before, "after": after}
+    found: dict[str, Any] = {"arm": arm.name, "policy": arm.policy, "before": before, "after": after}
+    found |= {"server_cpu_s": cpu_s, "foreign_share": foreign}
     found["provenance"] = provenance({"scenario": scenario.name, "seed": scenario.seed, "arm": arm.name})
     (out / "engine.json").write_text(json.dumps(found, indent=1) + "\n")
     return result
+
+
+def _busy_s(server: Server) -> float:
+    """CPU time spent since boot on the cores this server may use, by anybody."""
+    mine = {f"cpu{core}" for core in os.sched_getaffinity(server.tree()[0])}
+    rows = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    idle_columns = {4, 5}  # idle and waiting for a disk
+    ticks = sum(int(v) for row in rows if row[0] in mine for i, v in enumerate(row[:9]) if i and i not in idle_columns)
+    return ticks / TICKS
 
 
 def report(server: Server, arm: Arm) -> dict[str, Any] | None:

@@ -29,14 +29,16 @@ def test_every_arm_of_a_round_meets_the_same_requests_in_rotated_order() -> None
     assert len({job.out for job in found}) == 18
 
 
-def test_a_finished_run_is_not_run_again_unless_invalid(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_run_again_unless_invalid_or_disturbed(tmp_path: Path) -> None:
     job = Job(ARMS[0], BASE.scenario("low", 45, 0), tmp_path)
     assert not job.done
-    (tmp_path / "engine.json").write_text("{}")
+    (tmp_path / "engine.json").write_text(json.dumps({"foreign_share": 0.01}))
     (tmp_path / "result.json").write_text(json.dumps({"valid": False}))
     assert not job.done
     (tmp_path / "result.json").write_text(json.dumps({"valid": True}))
     assert job.done
+    (tmp_path / "engine.json").write_text(json.dumps({"foreign_share": 0.5}))
+    assert not job.done
 
 
 @pytest.mark.parametrize("load", LOADS)

@@ -11,7 +11,7 @@ from loadgen.outcome import Outcome
 from loadgen.schedule import build
 
 BASE = Calibration(30.0, 50.0, 90.0, 4.0)
-ORIGIN = {"config": {"size": "270m", "server_core": 0, "generator_cores": [0, 1], "window_s": 20}}
+ORIGIN = {"config": {"size": "270m", "window_s": 20}}
 
 
 def run(folder: Path, tpot_s: float, ours: dict[str, Any] | None) -> None:
@@ -24,7 +24,14 @@ def run(folder: Path, tpot_s: float, ours: dict[str, Any] | None) -> None:
     counters["spec_decode_num_accepted_tokens_total"] = 150.0
     results.record(folder, plan, found, [{"at_s": 0.0}, {"at_s": 20.0} | counters])
     before: dict[str, Any] | None = None if ours is None else dict.fromkeys(ours, 0) | {"k_steps": {}, "fallbacks": {}}
-    engine = {"arm": folder.parent.name, "policy": ours, "server_cpu_s": 9.0, "before": before, "after": ours}
+    engine = {
+        "arm": folder.parent.name,
+        "policy": ours,
+        "server_cpu_s": 9.0,
+        "foreign_share": 0.02,
+        "before": before,
+        "after": ours,
+    }
     (folder / "engine.json").write_text(json.dumps(engine))
 
 
