@@ -15,7 +15,7 @@ from benchmarks.slo.fleet import Fleet
 from benchmarks.slo.load import play, poisson, summary
 from benchmarks.slo.result import write
 
-SEATS, DURATION_S, SEEDS = 8, 30.0, range(4)
+SEATS, DURATION_S, SEEDS = 8, 15.0, range(3)
 ENGINE = {"step_ms": 20, "step_token_ms": 1, "draft_ms": 1, "ttft_ms": 5, "acceptance": 0.7, "max_num_seqs": SEATS}
 POLICY = {"safe_policy": {"name": "fixed", "params": {"k": 2}}, "k_max": 4}
 SLOW = {"step_ms": 60, "step_token_ms": 2}
