@@ -13,7 +13,7 @@ from deployments.memory import GIB, available_gib, total_gib
 from deployments.problems import Problem
 from deployments.settings import VllmEngine
 
-PROCESSES_GIB = 3.0  # without weights and cache, measured: 1.9 for replica, engine core and worker, 1.1 for Ray and ours
+PROCESSES_GIB = 3.0  # without weights and cache: 1.9 for replica, core and worker, 1.1 for Ray and ours, measured
 BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1}
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
