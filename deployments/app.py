@@ -11,7 +11,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
-from deployments.environment import exports, missing
+from deployments.environment import missing
 from deployments.ingress import Ingress
 from deployments.load_monitor import LoadMonitor
 from deployments.problems import of_validation
@@ -33,7 +33,9 @@ def build(args: dict[str, Any]) -> Application:
     except ValidationError as error:
         raise ValueError("; ".join(map(str, of_validation(error, "args")))) from error
     if unset := missing(os.environ):
-        logger.warning("Ray was started without what this service wants; before `serve run`: %s", exports(unset))
+        # Ray sets some in its workers itself, so the shell knows better than this process what to export.
+        say = 'eval "$(python -m deployments.environment)"'
+        logger.warning("Ray was started without %s; before `serve run`, say: %s", ", ".join(unset), say)
     router = RequestRouterConfig(request_router_class=PromptRouter)
     monitor = serve.deployment(LoadMonitor, name="LoadMonitor").bind()
     replica = serve.deployment(Replica, name="Replica", request_router_config=router).bind(parsed, monitor)

@@ -1,5 +1,7 @@
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -25,8 +27,19 @@ def test_an_application_built_without_them_says_once_what_to_export(caplog: pyte
     with caplog.at_level(logging.WARNING, "deployments.app"):
         build(ARGS)
     (record,) = caplog.records
-    assert exports(REQUIRED) in record.getMessage()
-    assert "RAY_worker_niceness=0" in record.getMessage()
+    assert all(name in record.getMessage() for name in REQUIRED)
+    assert "python -m deployments.environment" in record.getMessage()
+
+
+@pytest.mark.usefixtures("bare")
+def test_the_command_prints_what_the_shell_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_worker_niceness", "5")
+    lacking = dict(REQUIRED)
+    del lacking["RAY_worker_niceness"]
+    printed = subprocess.run(
+        [sys.executable, "-m", "deployments.environment"], check=True, capture_output=True, text=True
+    )
+    assert printed.stdout == f"{exports(lacking)}\n"
 
 
 @pytest.mark.usefixtures("bare")
