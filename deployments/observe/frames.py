@@ -34,7 +34,7 @@ class ReplicaFrame:
     decide_us: float | None  # a step
     free_kv: float | None
     reloads: tuple[int, int]  # applied, rejected
-    what_if: WhatIf | None
+    what_if: dict[str, Any] | None
 
 
 def replica_frame(now: SeenReplica, before: ReplicaReport | None) -> ReplicaFrame:
@@ -64,7 +64,7 @@ def replica_frame(now: SeenReplica, before: ReplicaReport | None) -> ReplicaFram
         decide_us=_rounded(_ratio(1e6 * (report.decide_s - then.decide_s), decided), 1),
         free_kv=_rounded(report.free_kv_fraction),
         reloads=(status.reloads_applied, status.reloads_rejected),
-        what_if=report.what_if,
+        what_if=None if report.what_if is None else _what_if(report.what_if),
     )
 
 
@@ -80,7 +80,7 @@ def frame(
     replicas = [replica_frame(seen, before.get(seen.status.replica)) for seen in view.replicas]
     return {
         "t": round(view.at_s, 3),
-        "replicas": [asdict(r) | {"what_if": r.what_if and r.what_if.model_dump()} for r in replicas],
+        "replicas": [{name: getattr(r, name) for name in ReplicaFrame.__slots__} for r in replicas],
         "classes": {of.name: _class(of, counts, recent, waiting) for of in classes},
         "arrival_rps": round(view.outlook.arrival_rps, 2),
     }
@@ -95,6 +95,15 @@ def reload_of(now: ReplicaStatus, before: ReplicaStatus | None) -> dict[str, Any
         text = f"{now.policy.name} {now.policy.params}" if now.policy.params else now.policy.name
         return {"t": now.policy_at_s or now.started_at_s, "replica": now.replica, "ok": True, "text": text}
     return None
+
+
+def _what_if(found: WhatIf) -> dict[str, Any]:
+    """Rounded: a frame is sent four times a second."""
+    return {
+        "batch": found.batch,
+        "step_s": [round(s, 6) for s in found.step_s],
+        "tokens": [round(t, 3) for t in found.tokens],
+    }
 
 
 def _class(

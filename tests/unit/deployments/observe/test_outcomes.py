@@ -1,4 +1,7 @@
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deployments.observe.outcomes import KEPT, Outcome, Outcomes
 
@@ -49,3 +52,14 @@ def test_memory_is_bounded() -> None:
     for _ in range(KEPT + 10):
         seen.finished(outcome())
     assert seen.recent(1e9)["chat"].finished == KEPT
+
+
+@given(st.lists(st.floats(1e-4, 10), min_size=1, max_size=50))
+def test_quantiles_are_numpys(tpots_s: list[float]) -> None:
+    seen = Outcomes()
+    for tpot_s in tpots_s:
+        seen.finished(outcome(tpot_s=tpot_s))
+    recent = seen.recent(10)["chat"]
+    p50, p90 = 1e3 * np.quantile(tpots_s, (0.5, 0.9))
+    assert recent.tpot_p50_ms == pytest.approx(p50, abs=0.01)
+    assert recent.tpot_p90_ms == pytest.approx(p90, abs=0.01)
