@@ -37,7 +37,7 @@ def engine(**given: Any) -> VllmEngine:
 
 async def test_times_are_kept_what_was_accepted_is_forgotten_and_the_safe_policy_serves() -> None:
     recorder = Recorder()
-    done = await calibrate(recorder, recorder.rpc, engine(max_num_seqs=8, calibrate_s=60))  # type: ignore[arg-type]  # a double
+    done = await calibrate(recorder, recorder.rpc, engine(max_num_seqs=8, calibrate_s=60))
     assert done == len(shapes(engine(max_num_seqs=8)))
     assert recorder.calls[-3][:2] == ("set_policy", "off")
     restored = recorder.calls[-1][1]
@@ -46,7 +46,7 @@ async def test_times_are_kept_what_was_accepted_is_forgotten_and_the_safe_policy
 
 async def test_no_time_no_shapes() -> None:
     recorder = Recorder()
-    assert await calibrate(recorder, recorder.rpc, engine(calibrate_s=0)) == 0  # type: ignore[arg-type]  # a double
+    assert await calibrate(recorder, recorder.rpc, engine(calibrate_s=0)) == 0
     assert recorder.learned == 0
 
 

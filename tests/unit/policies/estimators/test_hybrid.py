@@ -51,8 +51,8 @@ def test_from_a_profile_a_slowed_target_is_learned_within_100_steps_for_shapes_n
         for _ in range(steps):
             k, view = int(rng.integers(0, 5)), make_view(6)
             whole, target = (float(true.step_s(StepLoad(6, 600), drafts, 6 * k)) for drafts in (k, 0))
-            times = {"draft_s": whole - target, "step_s": (whole + (slower - 1) * target) * float(rng.normal(1, 0.05))}
-            cost.observe(feedback_of(view, k, np.full(6, k), np.zeros(6), **times))
+            step_s = (whole + (slower - 1) * target) * float(rng.normal(1, 0.05))
+            cost.observe(feedback_of(view, k, np.full(6, k), np.zeros(6), draft_s=whole - target, step_s=step_s))
 
     run(1.0, 50)
     assert float(cost.step_s(StepLoad(16, 1600), 0, 0)) == pytest.approx(
