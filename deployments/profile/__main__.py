@@ -24,7 +24,6 @@ from deployments.profile.decisions import decisions
 from deployments.profile.design import Run, again, first_runs
 from deployments.profile.identity import key_of
 from deployments.profile.measure import Bench, Measured
-from deployments.profile.probe import COLUMNS
 from deployments.profile.report import page
 from deployments.profile.shapes import shapes_of
 from deployments.settings import AppArgs, VllmEngine
@@ -114,8 +113,8 @@ def _measure(bench: Bench, args: Namespace, console: Console) -> Iterator[Measur
 
 def _budget_s(bench: Bench, *, full: bool) -> float:
     """By the model's speed: the first steps, which also warm the engine up, say whether it is a slow one."""
-    warm_up = bench.run(Run(1, 32, (0,), 12)).steps
-    slow = sorted(row[COLUMNS.index("step_s")] for row in warm_up)[len(warm_up) // 2] > SLOW_STEP_S
+    warm_up = shapes_of(bench.run(Run(1, 32, (0,), 16)).steps)
+    slow = bool(warm_up) and warm_up[0].step_s > SLOW_STEP_S
     return (SLOW_BUDGET_S if slow else BUDGET_S) * (FULL_FACTOR if full else 1.0)
 
 
