@@ -18,7 +18,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from deployments.preflight import require_loadable
+from deployments.preflight import folder_of, require_loadable
 from deployments.profile.analysis import Findings, profile_of, report_of
 from deployments.profile.decisions import decisions
 from deployments.profile.design import Run, again, first_runs
@@ -28,8 +28,8 @@ from deployments.profile.report import page
 from deployments.profile.shapes import shapes_of
 from deployments.settings import AppArgs, VllmEngine
 
-BUDGET_S, SLOW_BUDGET_S = 95.0, 330.0  # of measuring; the second where a step of one request takes longer than ...
-SLOW_STEP_S = 0.02
+BUDGET_S, LARGE_BUDGET_S = 95.0, 330.0  # of measuring; the second where the target's weights are more than ...
+LARGE_BYTES = 1 << 29
 FULL_BATCH, FULL_FACTOR = 256, 3.0
 ENOUGH = 0.01  # relative standard error of every batch's medians from which on nothing is measured again
 
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     bench = Bench(engine, args.texts)
     started_s = time.monotonic()
     try:
-        measured = list(_measure(bench, args, console))
+        measured = list(_measure(bench, engine, args, console))
     finally:
         bench.close()
     found = _findings(measured, engine)
@@ -71,7 +71,7 @@ def _arguments(argv: list[str] | None) -> Namespace:
     parser.add_argument("--model", help="target in place of the config's")
     parser.add_argument("--texts", type=Path, default=Path("models/heldout.jsonl"), help="JSON lines: domain, prompt")
     parser.add_argument("--full", action="store_true", help="batches up to 256 and three times as many steps")
-    parser.add_argument("--budget-s", type=float, help="seconds of measuring; by default chosen by the model's speed")
+    parser.add_argument("--budget-s", type=float, help="seconds of measuring; by default chosen by the target's size")
     parser.add_argument("--compare", type=Path, nargs="*", default=[], help="report.json of other targets to show too")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)
@@ -91,13 +91,13 @@ def _engine(args: Namespace) -> VllmEngine:
     return engine.model_copy(update=changes)
 
 
-def _measure(bench: Bench, args: Namespace, console: Console) -> Iterator[Measured]:
+def _measure(bench: Bench, engine: VllmEngine, args: Namespace, console: Console) -> Iterator[Measured]:
     """The first runs, then the least certain batches again, until the budget is spent."""
     columns = (TextColumn("measuring: {task.description}"), BarColumn(), TimeRemainingColumn())
     started_s = time.monotonic()
     rows: list[list[float]] = []
     first = first_runs(bench.limits, args.seed)
-    budget_s = args.budget_s or _budget_s(bench, full=args.full)
+    budget_s = args.budget_s or _budget_s(engine, full=args.full)
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=budget_s)
         for count, run in enumerate(_runs(first, bench, rows, args.seed)):
@@ -111,11 +111,11 @@ def _measure(bench: Bench, args: Namespace, console: Console) -> Iterator[Measur
         bar.update(task, completed=budget_s)
 
 
-def _budget_s(bench: Bench, *, full: bool) -> float:
-    """By the model's speed: the first steps, which also warm the engine up, say whether it is a slow one."""
-    warm_up = shapes_of(bench.run(Run(1, 32, (0,), 16)).steps)
-    slow = bool(warm_up) and warm_up[0].step_s > SLOW_STEP_S
-    return (SLOW_BUDGET_S if slow else BUDGET_S) * (FULL_FACTOR if full else 1.0)
+def _budget_s(engine: VllmEngine, *, full: bool) -> float:
+    """By the target's size, not by a first look at its speed: that would take a busy machine for a large model."""
+    folder = folder_of(engine.model)
+    large = folder is None or sum(f.stat().st_size for f in folder.glob("*.safetensors")) > LARGE_BYTES
+    return (LARGE_BUDGET_S if large else BUDGET_S) * (FULL_FACTOR if full else 1.0)
 
 
 def _runs(first: list[Run], bench: Bench, rows: list[list[float]], seed: int) -> Iterator[Run]:
