@@ -72,12 +72,13 @@ def outlook(
     """What one replica is about to see.
 
     Requests present leave at rate 1 / residence; those queued join; new ones arrive at the forecast rate: an
-    infinite-server queue over the horizon, whose variance gives the p90.
+    infinite-server queue over the horizon, whose variance gives the p90. While nothing has finished yet nobody is taken
+    to leave.
     """
     h = settings.horizon_s
     rate = arrivals.forecast_rps(h) * load.share
-    stay = math.exp(-h / max(load.residence_s, 1e-6))
-    present, joined = load.batch + load.waiting, rate * load.residence_s * (1 - stay)
+    stay = math.exp(-h / load.residence_s) if load.residence_s > 0 else 1.0
+    present, joined = load.batch + load.waiting, rate * (load.residence_s * (1 - stay) if stay < 1 else h)
     p50 = present * stay + joined
     spread = math.sqrt(present * stay * (1 - stay) + joined)
     return LoadOutlook(

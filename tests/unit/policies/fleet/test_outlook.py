@@ -65,6 +65,14 @@ def test_every_outlook_is_valid(
     assert 0 <= made.expected_batch_p50 <= made.expected_batch_p90 <= 256
 
 
+def test_nobody_is_taken_to_leave_while_nothing_has_finished() -> None:
+    load = ReplicaLoad(batch=2, waiting=6, share=1.0, residence_s=0.0, seats=64)
+    still = outlook(Arrivals(at_s=0.0), load, 0.0, {}, SETTINGS)
+    assert (still.expected_batch_p50, still.expected_batch_p90) == (8.0, 8.0)
+    coming = outlook(Arrivals(at_s=0.0, level_rps=4.0, samples=9), load, 0.0, {}, SETTINGS)
+    assert coming.expected_batch_p50 == 8.0 + 4.0 * SETTINGS.horizon_s
+
+
 def test_no_time_no_news() -> None:
     state = Arrivals(3.0, 5.0)
     assert observed(state, 9, 3.0, SETTINGS) is state
