@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -53,6 +54,53 @@ def _now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
+class Hold(BaseModel):
+    """The command of a test."""
+
+    hold_at: int
+    until: Path
+
+
+class Options(BaseModel):
+    """vLLM's `stream_options`, the part that is honoured."""
+
+    include_usage: bool = False
+
+
+class Given(BaseModel):
+    """A body as vLLM would have it, so far as it is honoured; anything else in it is left alone."""
+
+    model: str | None = None
+    prompt: str | list[int] | list[list[int]] | list[str] | None = None
+    messages: list[dict[str, Any]] | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    n: int | None = Field(default=None, ge=1)
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = False
+    stream_options: Options | None = None
+    logprobs: bool | int | None = Field(default=None, le=20)
+    top_logprobs: int | None = Field(default=None, le=20)
+    vllm_xargs: dict[str, str | int | float | list[str | int | float]] | None = None
+    priority: int = 0
+    fake: Hold | None = None
+
+    @classmethod
+    def read(cls, raw: bytes, *, chat: bool) -> Given:
+        """Raises ApiError: 400 naming the field, as vLLM does."""
+        try:
+            given = cls.model_validate(json.loads(raw))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise ApiError(400, f"{first['loc']}: {first['msg']}") from error
+        if chat and not given.messages:
+            raise ApiError(400, "messages: at least one is needed", param="messages")
+        if not chat and given.prompt in (None, "", []):
+            raise ApiError(400, "prompt: it must not be empty", param="prompt")
+        return given
+
+
 @dataclass(frozen=True, slots=True)
 class FakeRequest:
     """The part of an OpenAI request the fake honours."""
@@ -73,22 +121,22 @@ class FakeRequest:
     tally: Tally
 
     @classmethod
-    def of(cls, body: dict[str, Any], headers: Any, *, chat: bool) -> FakeRequest:
-        stop, held = body.get("stop") or (), body.get("fake") or {}
+    def of(cls, given: Given, id_: str, *, chat: bool) -> FakeRequest:
+        stop, held = given.stop or (), given.fake
         return cls(
             chat=chat,
-            prompt=json.dumps(body.get("messages") if chat else body.get("prompt")),
-            limit=body.get("max_completion_tokens") or body.get("max_tokens") or 16,
-            choices=body.get("n") or 1,
-            seed=body.get("seed") or 0,
+            prompt=json.dumps(given.messages if chat else given.prompt),
+            limit=given.max_completion_tokens or given.max_tokens or 16,
+            choices=given.n or 1,
+            seed=given.seed or 0,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
-            stream=bool(body.get("stream")),
-            usage=bool((body.get("stream_options") or {}).get("include_usage")),
-            id=headers.get("x-request-id", "fake"),
-            hold_at=held.get("hold_at"),
-            until=Path(held["until"]) if held else None,
-            extra_args=body.get("vllm_xargs") or {},
-            priority=body.get("priority") or 0,
+            stream=bool(given.stream),
+            usage=given.stream_options is not None and given.stream_options.include_usage,
+            id=id_,
+            hold_at=held.hold_at if held else None,
+            until=held.until if held else None,
+            extra_args=given.vllm_xargs or {},
+            priority=given.priority,
             tally=Tally(_now_s()),
         )
 
@@ -130,12 +178,15 @@ def _exposition(fake: FakeBackend) -> str:
 
 
 async def _serve(fake: FakeBackend, http: Request, *, chat: bool) -> Response:
-    body = await http.json()
-    request = FakeRequest.of(body, http.headers, chat=chat)
-    if body.get("model") not in (None, fake.engine.served_model_name):
-        return ApiError(404, f"The model `{body['model']}` does not exist.").response()
-    if request.limit > fake.engine.max_model_len:
-        return ApiError(400, f"max_tokens is above {fake.engine.max_model_len}", param="max_tokens").response()
+    try:
+        given = Given.read(await http.body(), chat=chat)
+    except ApiError as error:
+        return error.response()
+    request = FakeRequest.of(given, http.headers.get("x-request-id", "fake"), chat=chat)
+    if given.model not in (None, fake.engine.served_model_name):
+        return ApiError(404, f"The model `{given.model}` does not exist.").response()
+    if len(request.prompt.split()) + request.limit > fake.engine.max_model_len:
+        return ApiError(400, f"prompt and max_tokens are above {fake.engine.max_model_len}").response()
     if request.stream:
         return StreamingResponse(_events(fake, request), media_type="text/event-stream")
     return JSONResponse(await _complete(fake, request))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,18 @@ from typing import Any
 from fastapi import FastAPI, Request
 from opentelemetry.trace import SpanKind
 from ray.serve.handle import DeploymentHandle
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from deployments.access import Gate, Keys, keys, refusal
 from deployments.admission import Asked, Door
 from deployments.calls import Call, Head
 from deployments.dispatch import Dispatch
 from deployments.door_metrics import DoorMetrics
 from deployments.echo import Echo
-from deployments.envelope import Body, read
+from deployments.envelope import Body, read, written
 from deployments.errors import ApiError
 from deployments.fleet_watch import FleetWatch
 from deployments.ingress_metrics import IngressMetrics
@@ -30,6 +32,7 @@ from deployments.observe.meters import Meters
 from deployments.observe.spans import Spans, annotate, injected
 from deployments.observe.traced_app import TracedApp
 from deployments.observe.watch import RECENT_S, Watch
+from deployments.problems import Problem
 from deployments.seat import Seat
 from deployments.settings import IngressConfig, SloClass, Tracing
 from deployments.slo import chosen, for_engine
@@ -37,6 +40,7 @@ from deployments.status import FleetStatus, PolicyList, PolicyStatus
 
 OPENAPI = Path(__file__).with_name("openapi.json")
 OK = 200
+NOT_PASSED_ON = frozenset({b"content-length", b"authorization", b"cookie"})  # the body is another one; secrets
 UNBUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -59,6 +63,8 @@ class Ingress:
 
     def __init__(self, replicas: DeploymentHandle, monitor: DeploymentHandle, tracing: Tracing | None = None) -> None:
         self._live = Live(IngressConfig())
+        self._keys: Keys = ()
+        self._shut = False
         self._spans = Spans(tracing or Tracing(), "ingress", lambda: self._live.now.trace_sample_ratio)
         self._metrics = IngressMetrics()
         self._dispatch = Dispatch(replicas, monitor, self._metrics)
@@ -68,12 +74,21 @@ class Ingress:
         self._page = Watch(self._seen, self._around)
         self._at_door.outcomes.tell(Meters(tracing or Tracing()).record)
 
-    def reconfigure(self, user_config: dict[str, Any]) -> None:
-        self._live.update(user_config)
+    def reconfigure(self, user_config: dict[str, Any] | None) -> None:
+        """A config that is refused changes nothing; the first one, if it was to say who may ask, keeps all out."""
+        parsed = self._live.parse(user_config)
+        if isinstance(parsed, list):
+            self._live.reject(parsed)
+        elif isinstance(allowed := keys(parsed.access, os.environ), Problem):
+            self._live.reject([allowed])
+        else:
+            self._live.accept(parsed)
+            self._keys = allowed
+        self._shut = not self._live.applied and "access" in (user_config or {})
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Serve calls this once, in the replica."""
-        app = FastAPI(title="adaspec-serve", openapi_url=None, docs_url=None, redoc_url=None)
+        app = FastAPI(title="adaspec-serve", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
         for path in ("/v1/completions", "/v1/chat/completions"):
             app.add_api_route(path, self.generate, methods=["POST"])
         app.add_api_route("/v1/models", self.models)
@@ -87,6 +102,7 @@ class Ingress:
         app.add_api_route("/v1/slo", self.slo)
         app.router.routes.extend(dashboard.routes(self._page))
         app.add_middleware(TracedApp, spans=self._spans)
+        app.add_middleware(Gate, refusal=self._refusal)  # the outermost
         app.add_exception_handler(ApiError, _on_api_error)
         app.add_exception_handler(HTTPException, _on_http_error)
         app.add_exception_handler(Exception, _on_bug)
@@ -150,6 +166,13 @@ class Ingress:
         view = await self._dispatch.slo(self._live.now)
         return JSONResponse(view.model_copy(update={"admission": self._live.now.admission}).model_dump(mode="json"))
 
+    def _refusal(self, path: str, headers: Headers) -> ApiError | None:
+        if self._shut and path != "/health/live":
+            return ApiError(
+                503, "this server's access settings were refused", retry_after_s=self._live.now.retry_after_s
+            )
+        return refusal(path, headers, self._live.now, self._keys)
+
     async def _seen(self) -> FleetStatus:
         return await self._dispatch.fleet(self._live.now)
 
@@ -166,8 +189,8 @@ class Ingress:
         config = self._live.now
         body = await read(request, config)
         slo = chosen(request.headers, config)
-        annotate(model=body.data.get("model"), stream=body.stream, slo_class=slo.name)
         call = _call(request, path, for_engine(body.data, slo))
+        annotate(model=body.data.get("model"), stream=body.stream, slo_class=slo.name)
         echo = Echo(slo, self._at_door, body.n, usage_wanted=body.usage_wanted)
         with self._spans.span("admission"):
             seat = await self._seat(body, slo, config)
@@ -201,8 +224,8 @@ def _headers(head: Head) -> dict[str, str]:
 
 
 def _call(request: Request, path: str, body: dict[str, Any]) -> Call:
-    headers = tuple(h for h in request.headers.raw if h[0] != b"content-length")  # the body is another one
-    return Call("POST", path, headers, json.dumps(body).encode())
+    headers = tuple(h for h in request.headers.raw if h[0] not in NOT_PASSED_ON)
+    return Call("POST", path, headers, written(body))
 
 
 def _leave(seat: Seat | None) -> None:
@@ -224,7 +247,7 @@ async def _on_api_error(_: Request, error: Any) -> Response:
 
 
 async def _on_http_error(_: Request, error: Any) -> Response:
-    return ApiError(error.status_code, error.detail).response()
+    return ApiError(error.status_code, error.detail, headers=error.headers).response()
 
 
 async def _on_bug(_: Request, __: Exception) -> Response:

@@ -115,6 +115,16 @@ class SloClass(Settings):
     overload: Literal["queue", "shed"] = Field(default="queue", description="wait, or 429 when it would be too late")
 
 
+class Access(Settings):
+    """Who may ask. The config names where tokens are, never the tokens."""
+
+    tokens_env: str | None = Field(default=None, min_length=1, description="variable with tokens, blanks between")
+    tokens_file: str | None = Field(default=None, min_length=1, description="file with a token a line; read on reload")
+    admin: Literal["token", "open", "closed"] = Field(
+        default="token", description="/v1/policy, /v1/replicas, /v1/slo, /metrics, /dashboard; token: as the API"
+    )
+
+
 class IngressConfig(Settings):
     """`user_config` of Ingress."""
 
@@ -129,7 +139,13 @@ class IngressConfig(Settings):
     exchange_every_s: float = Field(default=0.25, ge=0.05, le=2, description="between exchanges with the load monitor")
 
     max_body_bytes: int = Field(default=4 << 20, ge=1024, le=256 << 20, description="larger requests get 413")
+    body_timeout_s: float = Field(default=30, gt=0, le=3600, description="a body not complete by then gets 408")
+    max_header_bytes: int = Field(default=32 << 10, ge=1024, le=1 << 20, description="larger headers get 431")
+    max_depth: int = Field(default=100, ge=8, le=200, description="how deep a body's JSON may nest")
     max_choices: int = Field(default=16, ge=1, le=128, description="largest n a request may ask for")
+    max_sequences: int = Field(default=256, ge=1, le=4096, description="prompts of a request times n")
+    max_stops: int = Field(default=32, ge=1, le=1024, description="stop strings of a request")
+    access: Access = Field(default=Access(), description="bearer tokens, and the operator's routes")
     first_token_timeout_s: float = Field(default=120, gt=0, le=3600, description="then 503 instead of waiting on")
     attempts: int = Field(default=3, ge=1, le=10, description="replicas tried while no token has been sent")
     retry_after_s: int = Field(default=1, ge=1, le=600, description="Retry-After when nothing can serve")

@@ -24,7 +24,7 @@ def chosen(headers: Mapping[str, str], config: IngressConfig) -> SloClass:
     of = next((c for c in config.classes if c.name == name), None)
     if of is None:
         known = ", ".join(c.name for c in config.classes)
-        raise ApiError(400, f"{CLASS}: {name!r} is no class of this server; choose one of {known}", param=CLASS)
+        raise ApiError(400, f"{CLASS}: {name[:64]!r} is no class of this server; choose one of {known}", param=CLASS)
     given = {"ttft_ms": _milliseconds(headers, TTFT), "tpot_ms": _milliseconds(headers, TPOT)}
     return of.model_copy(update={field: ms for field, ms in given.items() if ms is not None})
 
@@ -66,4 +66,4 @@ def _milliseconds(headers: Mapping[str, str], name: str) -> float | None:
     if 0 < ms <= MOST_MS:
         return ms
     fix = f"give milliseconds, more than 0 and at most {MOST_MS:.0f}"
-    raise ApiError(400, f"{name}: {given!r} refused: {fix}", param=name)
+    raise ApiError(400, f"{name}: {given[:64]!r} refused: {fix}", param=name)

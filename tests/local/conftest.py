@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2 as httpx  # the openai client's own
 import openai
 import pytest
-from ray import serve
-from ray.serve.handle import DeploymentHandle
 
 from deployments.ingress import Ingress
-from deployments.load_monitor import LoadMonitor
-from deployments.replica import Replica
 from deployments.settings import AppArgs
-
-
-class Holder:
-    """Takes the ingress's place in the graph, to hand out what the ingress is given."""
-
-    def __init__(self, replicas: DeploymentHandle, monitor: DeploymentHandle) -> None:
-        self._handles = replicas, monitor
-
-    def handles(self) -> tuple[DeploymentHandle, DeploymentHandle]:
-        return self._handles
+from tests.local.graph import started
 
 
 @pytest.fixture
@@ -37,12 +23,7 @@ def args() -> AppArgs:
 @pytest.fixture
 def handles(args: AppArgs) -> tuple[Any, Any]:
     """Handles of one replica and of the monitor."""
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    monitor = serve.deployment(LoadMonitor).bind()
-    replica = serve.deployment(Replica).bind(args, monitor, "local")
-    run = serve.run(serve.deployment(Holder).bind(replica, monitor), _local_testing_mode=True)
-    found: tuple[Any, Any] = run.handles.remote().result()
-    return found
+    return started(args)
 
 
 @pytest.fixture
