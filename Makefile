@@ -77,6 +77,12 @@ test-fast: $(STAMP) ## The unit and local layers
 test: $(STAMP) models ## Everything: unit, local, cluster, engine
 	@pytest
 
+# CASES: generated requests for each route; many minutes on a busy machine
+CASES ?= 200
+.PHONY: faults
+faults: $(STAMP) ## Bad input: CASES requests a route made from the schema, and a table of what was lost
+	@python -W ignore -m tests.faults.schema $(CASES)
+
 .PHONY: models
 models: .models/target-30m/config.json .models/target-270m/config.json ## Grow the demo target to 30M and 270M parameters
 

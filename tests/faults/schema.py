@@ -1,0 +1,190 @@
+"""Requests made from openapi.json, valid and invalid, against the application with a fake engine in this process.
+
+`python -m tests.faults.schema 200`: as many for every route, then a table. Survived: an answer below 500, errors in
+OpenAI's shape. After every route a good request must be served, with no sequence left in the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import httpx2 as httpx
+import schemathesis.openapi
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+
+from deployments.ingress import OPENAPI, Ingress
+from deployments.settings import AppArgs
+from tests.local.graph import started
+
+SCHEMA = json.loads(OPENAPI.read_text())
+ENDLESS = "/dashboard/events"  # a stream without an end: tests/local/test_page.py reads it over a socket
+GENERATE = tuple(path for path, of in SCHEMA["paths"].items() if "post" in of)
+PLAIN = tuple(path for path in SCHEMA["paths"] if path not in (*GENERATE, ENDLESS))
+GOOD = {"prompt": "p", "max_tokens": 2}
+SERVABLE: dict[str, Any] = {"model": "fake", "max_tokens": 2, "n": 1, "stream_options": None}
+ASKS: dict[str, dict[str, Any]] = {
+    "/v1/completions": {"prompt": "p"},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "p"}]},
+}
+Send = Callable[[dict[str, Any]], None]
+ASCII = st.characters(codec="ascii", exclude_categories=["Cc"])
+
+
+@dataclass(slots=True)
+class Tried:
+    """What became of one route's requests."""
+
+    path: str
+    statuses: Counter[int] = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+
+    def row(self) -> str:
+        tried = self.statuses.total()
+        by = " ".join(f"{status}:{count}" for status, count in sorted(self.statuses.items()))
+        return f"| `{self.path}` | {tried} | {tried - len(self.lost)} | {len(self.lost)} | {by} |"
+
+
+class Application:
+    """The graph, and one event loop for all requests."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        args = AppArgs.model_validate({"engine": {"kind": "fake", "max_model_len": 64}})
+        self._replicas, monitor = started(args)
+        self._runner = runner
+        app = Ingress(self._replicas, monitor, args.tracing).__serve_build_asgi_app__()
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://local")
+
+    def answered(self, request: dict[str, Any], tried: Tried) -> None:
+        """Sends, and judges the answer."""
+        try:
+            answer = self._runner.run(asyncio.wait_for(self._http.request(**request), 30))
+        except TimeoutError:
+            tried.statuses[0] += 1
+            tried.lost.append(f"no answer in 30 s: {request!r:.500}")
+            return
+        tried.statuses[answer.status_code] += 1
+        if answer.status_code >= 500 or (answer.status_code >= 400 and not shaped(answer)):
+            tried.lost.append(f"{answer.status_code} {answer.text:.300}: {request!r:.500}")
+
+    def alive(self) -> bool:
+        """Whether a good request is served and nothing of the others is left."""
+        answer = self._runner.run(self._http.post("/v1/completions", json=GOOD))
+        metrics = self._runner.run(self._http.get("/metrics")).text
+        idle = 'vllm:num_requests_running{replica="local",model_name="fake"} 0' in metrics
+        return answer.status_code == 200 and idle
+
+
+def shaped(answer: httpx.Response) -> bool:
+    """OpenAI's shape. An answer to HEAD has no body."""
+    if answer.request.method == "HEAD":
+        return True
+    try:
+        error = answer.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return bool(error.keys() == {"message", "type", "param", "code"} and error["code"] == answer.status_code)
+
+
+@contextmanager
+def application() -> Iterator[Application]:
+    with asyncio.Runner() as runner:
+        yield Application(runner)
+
+
+def generated(path: str, cases: int, send: Send) -> None:
+    """Half of the cases valid, half not, of a route with a body. One after the other; nothing is shrunk."""
+    schema = schemathesis.openapi.from_dict(SCHEMA)
+    for mode in GenerationMode:
+        turn = itertools.count() if mode is GenerationMode.POSITIVE else itertools.repeat(0)
+        _each(schema[path]["POST"].as_strategy(mode), cases // 2, partial(_send, path, turn, send))
+
+
+def _each(strategy: st.SearchStrategy[Any], most: int, use: Callable[[Any], None]) -> None:
+    @_cases(most)
+    @given(strategy)
+    def each(case: Any) -> None:
+        use(case)
+
+    each()
+
+
+def _send(path: str, turn: Iterator[int], send: Send, case: Any) -> None:
+    """Every other valid one names this server's model, and so gets as far as the engine."""
+    made = case.as_transport_kwargs(base_url="http://local")
+    kept = {name: made[name] for name in ("method", "url", "headers", "params", "json") if name in made}
+    if next(turn) % 2:
+        kept["json"] |= SERVABLE | ASKS[path]
+    data = made.get("data")
+    send(kept | ({"content": data} if isinstance(data, bytes | str) else {"data": data} if data else {}))
+
+
+def odd(path: str, cases: int, send: Send) -> None:
+    """Of a route without parameters: any method, query, headers and body."""
+    names = st.text(ASCII.filter(lambda c: c.isalnum()), min_size=1, max_size=20)
+
+    @_cases(cases)
+    @given(
+        st.sampled_from(["GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
+        st.dictionaries(st.text(max_size=20).filter(_encodable), st.text(max_size=50).filter(_encodable), max_size=5),
+        st.dictionaries(names, st.text(ASCII, max_size=200), max_size=5),
+        st.binary(max_size=200),
+    )
+    def each(method: str, params: dict[str, str], headers: dict[str, str], content: bytes) -> None:
+        send({"method": method, "url": path, "params": params, "headers": headers, "content": content})
+
+    each()
+
+
+def run(app: Application, path: str, cases: int) -> Tried:
+    """`cases` requests to `path`."""
+    tried = Tried(path)
+    make = generated if path in GENERATE else odd
+    make(path, cases, lambda request: app.answered(request, tried))
+    if not app.alive():
+        tried.lost.append("a good request was not served afterwards, or something was left running")
+    return tried
+
+
+def _cases(most: int) -> settings:
+    return settings(
+        max_examples=most,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+def _encodable(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def main(cases: int) -> int:
+    """The table; exit status 1 if anything was lost."""
+    lost: list[str] = []
+    sys.stdout.write("| route | tried | survived | lost | answers |\n|---|---|---|---|---|\n")
+    with application() as app:
+        for path in (*GENERATE, *PLAIN):
+            tried = run(app, path, cases)
+            lost += tried.lost
+            sys.stdout.write(tried.row() + "\n")
+            sys.stdout.flush()
+    sys.stdout.write("".join(f"{of}\n" for of in lost))
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
