@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 RESIDENCE_GAIN = 0.1  # of the running mean of how long requests stay
 
+NOBODY = {"batch": 0, "waiting": 0, "waiting_prefill_tokens": 0, "context_tokens": 0}
+"""An engine without requests makes no steps: its report would go on showing the last one's batch."""
+
 
 class Replica:
     """`max_ongoing_requests` bounds what is in flight here; the engine queues what its batch cannot take."""
@@ -52,7 +55,7 @@ class Replica:
         self._outlook: tuple[LoadOutlook, float] | None = None
         self._report_now: ReplicaReport | None = None
         self._desired_replicas: int | None = None
-        self._received = 0
+        self._received = self._in_flight = 0
         self._residence_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
         self._started_at_s = time.time()
@@ -65,6 +68,7 @@ class Replica:
         """A Head with the first part of the body, then the further parts as the engine makes them."""
         started_s = time.monotonic()
         self._received += 1
+        self._in_flight += 1
         call, span = self._spans.replica(call)
         try:
             async with aclosing(answer(self.backend.app, call)) as parts:
@@ -72,7 +76,9 @@ class Replica:
                     yield replace(part, replica=self.name) if isinstance(part, Head) else part
         finally:
             span.end()
-            self._residence_s += RESIDENCE_GAIN * (time.monotonic() - started_s - self._residence_s)
+            self._in_flight -= 1
+            stayed_s = time.monotonic() - started_s
+            self._residence_s += (RESIDENCE_GAIN if self._residence_s else 1.0) * (stayed_s - self._residence_s)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Checked before anything is touched; what is refused leaves the old config serving. Never raises."""
@@ -110,6 +116,8 @@ class Replica:
         """The engine's figures and what this replica knows beside them."""
         report = await self.backend.exchange(self._aged_outlook())
         self._answered_at_s = time.monotonic()
+        if not self._in_flight:
+            report = report.model_copy(update=NOBODY)
         self._report_now = report
         for traced in report.traced:
             self._spans.engine(traced)

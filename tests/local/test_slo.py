@@ -110,3 +110,11 @@ async def test_admission_can_be_switched_off(http: httpx.AsyncClient, ingress: I
     ingress.reconfigure({"classes": CLASSES, "admission": False})
     assert (await http.post(PATH, json=BODY)).status_code == 200
     assert (await http.get("/v1/slo")).json()["admission"] is False
+
+
+async def test_a_replica_that_serves_nobody_says_so(http: httpx.AsyncClient, handles: tuple[Any, Any]) -> None:
+    """Its engine's last step had somebody in it, and the door would wait for ever for that seat."""
+    assert (await http.post(PATH, json=BODY)).status_code == 200
+    status = await handles[0].status.remote()
+    assert (status.report.batch, status.report.waiting) == (0, 0)
+    assert status.residence_s >= 5e-3  # of the one that was there, not a tenth of it
