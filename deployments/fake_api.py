@@ -186,7 +186,8 @@ async def _serve(fake: FakeBackend, http: Request, *, chat: bool) -> Response:
     if given.model not in (None, fake.engine.served_model_name):
         return ApiError(404, f"The model `{given.model}` does not exist.").response()
     if len(request.prompt.split()) + request.limit > fake.engine.max_model_len:
-        return ApiError(400, f"prompt and max_tokens are above {fake.engine.max_model_len}").response()
+        text = f"prompt and max_tokens are above {fake.engine.max_model_len}"
+        return ApiError(400, text, param="max_tokens").response()
     if request.stream:
         return StreamingResponse(_events(fake, request), media_type="text/event-stream")
     return JSONResponse(await _complete(fake, request))
