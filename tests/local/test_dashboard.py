@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2 as httpx
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from deployments.ingress import Ingress
 from deployments.settings import AppArgs
@@ -80,8 +81,8 @@ async def test_it_shows_the_policy_at_work_and_asks_nobody_else(loaded: str, bro
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     await page.goto(loaded)
-    await page.wait_for_function("document.querySelectorAll('#whatif tbody tr').length === 6")
-    await page.wait_for_function("/draft|plain/.test(document.querySelector('#why').textContent)")
+    await expect(page.locator("#whatif tbody tr")).to_have_count(6)
+    await expect(page.locator("#why")).to_contain_text(re.compile("draft|plain"))
     assert "slo_goodput" in await text(page, "#replicas tbody")
     assert await text(page, "#link") == "live"
     assert "slo_goodput" in await text(page, "#reloads")
@@ -116,7 +117,7 @@ async def test_the_keyboard_is_enough(loaded: str, browser: Browser) -> None:
 
 async def test_what_if_follows_the_objective(loaded: str, browser: Browser) -> None:
     page = await opened(browser, loaded)
-    await page.wait_for_function("document.querySelectorAll('#whatif tbody tr').length === 6")
+    await expect(page.locator("#whatif tbody tr")).to_have_count(6)
     await page.fill("#slo", "1")
     goodput = "[...document.querySelectorAll('#whatif tbody tr')].map(r => r.lastElementChild.textContent)"
     assert set(await page.evaluate(goodput)) == {"0"}
@@ -132,6 +133,6 @@ async def test_nobody_watches_when_the_page_is_closed(loaded: str, browser: Brow
 async def test_it_reconnects(ingress: Ingress, port: int, browser: Browser) -> None:
     async with served(ingress, port):
         page = await opened(browser, f"http://127.0.0.1:{port}/dashboard")
-    await page.wait_for_function("document.querySelector('#link').textContent === 'reconnecting'")
+    await expect(page.locator("#link")).to_have_text("reconnecting", timeout=30_000)
     async with served(ingress, port):
-        await page.wait_for_function("document.querySelector('#link').textContent === 'live'")
+        await expect(page.locator("#link")).to_have_text("live", timeout=30_000)
