@@ -65,13 +65,13 @@ class Spans:
         span = self.tracer.start_span("replica", context=_remote(call), kind=SpanKind.SERVER)
         context = span.get_span_context()
         if not context.trace_flags.sampled or not call.body:
-            return call, span
+            return _without_context(call), span
         carried = injected(call, trace.set_span_in_context(span))
         parent = dict(carried.headers)[b"traceparent"].decode("latin-1")
         self._arrived_ns[parent] = time.time_ns()
         while len(self._arrived_ns) > KEPT:
             self._arrived_ns.popitem(last=False)
-        return replace(carried, body=_told(call.body, parent)), span
+        return _without_context(replace(carried, body=_told(call.body, parent))), span
 
     def engine(self, traced: TracedRequest) -> None:
         """The engine's part of a request, once it has reported it."""
@@ -130,6 +130,12 @@ DOTTED = {
     "slo_class": "adaspec.slo_class",
     "replica": "adaspec.replica",
 }
+
+
+def _without_context(call: Call) -> Call:
+    """The engine is told in the body; vLLM would warn at every such header that its own tracing is off."""
+    headers = tuple(header for header in call.headers if header[0] not in (b"traceparent", b"tracestate"))
+    return replace(call, headers=headers)
 
 
 def _remote(call: Call) -> Context | None:

@@ -13,6 +13,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from deployments.calls import Call
 from deployments.observe.spans import Spans
 from deployments.observe.tracing import FileExporter, serve_processors
 from deployments.settings import Tracing
@@ -109,3 +110,16 @@ def test_serves_own_spans_go_where_ours_go(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("ADASPEC_TRACING", '{"exporter": "console"}')
     (processor,) = serve_processors()
     processor.shutdown()
+
+
+@pytest.mark.parametrize("flags", ["01", "00"])
+def test_the_engine_hears_of_a_trace_in_the_body_never_in_a_header(flags: str) -> None:
+    exporter = Held()
+    exporter.go.set()
+    spans = Spans(FAST, "test", lambda: 1.0, exporter)
+    parent = f"00-{'a' * 32}-{'b' * 16}-{flags}".encode()
+    headers = ((b"traceparent", parent), (b"tracestate", b"x=1"), (b"accept", b"*/*"))
+    call, span = spans.replica(Call("POST", "/v1/completions", headers=headers, body=b'{"prompt": "p"}'))
+    span.end()
+    assert call.headers == ((b"accept", b"*/*"),)
+    assert (b"a" * 32 in call.body) == (flags == "01")
