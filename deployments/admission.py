@@ -53,6 +53,7 @@ class Door:
         self._ledger, self._prefixes = Ledger(), Prefixes()
         self._replicas: dict[str, tuple[ReplicaFigures, float]] = {}
         self._doubted: dict[str, float] = {}
+        self._unknown: dict[str, float] = {}  # to the monitor, since when
         self._margin = Margin()
         self._look()
 
@@ -108,11 +109,21 @@ class Door:
             if f.replica not in self._doubted:
                 self._replicas[f.replica] = f, now_s
                 self._ledger.reported(f.replica, now_s - f.age_s)
-        old_s = now_s - 2 * self._live.now.door.routing.stale_after_s
-        for name in [name for name, (f, at_s) in self._replicas.items() if at_s - f.age_s < old_s]:
+        for name in self._gone(figures, now_s):
             self._forget(name)
         self._look()
         self.serve()
+
+    def _gone(self, figures: Sequence[ReplicaFigures], now_s: float) -> list[str]:
+        """Replicas silent to the monitor for long, or unknown to it for as long, counted from when it said so.
+
+        A monitor that was away for a minute and is back with nothing yet has not lost a replica.
+        """
+        patience_s = 2 * self._live.now.door.routing.stale_after_s
+        ages_s = {f.replica: f.age_s for f in figures}
+        self._unknown = {name: self._unknown.get(name, now_s) for name in self._replicas if name not in ages_s}
+        silent_s = {name: now_s - since_s for name, since_s in self._unknown.items()} | ages_s
+        return [name for name in self._replicas if silent_s[name] > patience_s]
 
     def serve(self) -> dict[Waiting[Place], Admission]:
         """Everybody whose turn it is; returns those at the head of a line who stay in it, and why.

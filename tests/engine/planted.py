@@ -1,14 +1,18 @@
 """Policies and planted faults for the distribution tests. Imported inside the engine's worker."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from deployments.engine.worker import AdaptiveWorker
-from policies.api import Cut, DraftBundle, Feature, StepPlan, StepView, VerifyPlan
+from policies.api import Cut, DraftBundle, Feature, PolicyContext, StepPlan, StepView, VerifyPlan
 from policies.base import BasePolicy, Params
+from policies.controllers.adaspec import AdaSpec, AdaSpecParams
+from policies.controllers.slo_goodput import SloGoodput, SloGoodputParams
+from policies.estimators.cost import LinearCoefficients, LinearCost
 
 
 class Ragged(BasePolicy[Params]):
@@ -35,6 +39,25 @@ class Nosy(BasePolicy[Params]):
 
     def plan(self, view: StepView) -> StepPlan:
         return StepPlan(2, "nosy")
+
+
+class PayingAdaSpec(AdaSpec):
+    """Told that drafts pay at every batch: with a model this small the machine's speed decides, and may say never."""
+
+    def __init__(self, params: AdaSpecParams, context: PolicyContext) -> None:
+        super().__init__(params, _paying(context))
+
+
+class PayingSloGoodput(SloGoodput):
+    """As `PayingAdaSpec`."""
+
+    def __init__(self, params: SloGoodputParams, context: PolicyContext) -> None:
+        super().__init__(params, _paying(context))
+
+
+def _paying(context: PolicyContext) -> PolicyContext:
+    cheap = LinearCoefficients(target_gamma_s=1e-6, request_s=1e-6, draft_gamma_s=1e-6)
+    return replace(context, models=replace(context.models, cost=LinearCost(cheap)))
 
 
 class PlantedWorker(AdaptiveWorker):

@@ -20,8 +20,8 @@ POLICIES: dict[str, dict[str, Any]] = {
     "off": {},
     "fixed": {"k": 3},
     "confidence": {"threshold": 0.4},
-    "adaspec": {},
-    "slo_goodput": {},
+    "tests.engine.planted:PayingAdaSpec": {},
+    "tests.engine.planted:PayingSloGoodput": {},
     "tests.engine.planted:Ragged": {},
 }
 

@@ -174,6 +174,17 @@ async def test_a_silent_monitor_changes_nothing_and_a_silent_replica_goes() -> N
     assert list(f.door._replicas) == ["a"]
 
 
+async def test_a_monitor_that_comes_back_knowing_nobody_has_lost_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = Fixture([figures("a")])
+    now_s = asyncio.get_running_loop().time()
+    kept = []
+    for later_s in (60.0, 61.9, 62.1):  # patience: twice stale_after_s, 1 s
+        monkeypatch.setattr("deployments.admission._now_s", lambda at_s=now_s + later_s: at_s)
+        f.door.told([])
+        kept.append(list(f.door._replicas))
+    assert kept == [["a"], ["a"], []]
+
+
 async def test_a_seen_prefix_goes_where_it_was_seen() -> None:
     f = Fixture([figures("a"), figures("b")], classes=[{"name": "default"}])
     system = "s" * 600
