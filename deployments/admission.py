@@ -114,6 +114,11 @@ class Door:
         self._look()
         self.serve()
 
+    def unheard(self) -> None:
+        """The monitor does not answer, which says nothing of any replica: all stay, those that wait are served."""
+        self._unknown = {}
+        self.serve()
+
     def _gone(self, figures: Sequence[ReplicaFigures], now_s: float) -> list[str]:
         """Replicas silent to the monitor for long, or unknown to it for as long, counted from when it said so.
 

@@ -67,7 +67,7 @@ class FleetWatch:
             if not self._away:
                 logger.warning("load monitor unreachable, admission goes by the last figures and its own count")
             self._away = True
-            self._door.told(())
+            self._door.unheard()
         else:
             self._away = False
             self._door.told(answer.replicas)

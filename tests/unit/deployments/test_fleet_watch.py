@@ -70,6 +70,8 @@ async def test_a_monitor_that_is_away_is_asked_again_and_not_missed(
     parts: tuple[FleetWatch, Door], monitor: Monitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     watch, door = parts
+    brief = {"routing": {"stale_after_s": 0.01}}  # a monitor that said nobody is there would be believed in no time
+    door._live.now = IngressConfig.model_validate(CONFIG | {"door": brief})
     await watch.started()
     monitor.away = True
     for _ in range(3):

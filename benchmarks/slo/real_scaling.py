@@ -1,0 +1,164 @@
+"""One replica of real vLLM, two, one: the monitor decides, Serve follows, and no answer is lost or changed.
+
+`python -m benchmarks.slo.real_scaling` writes benchmarks/results/slo/real_scaling.json. The 30M target behind the
+shipped config, one thread a replica, on two cores; each answer is compared with what one idle replica wrote (greedy,
+float32).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx2 as httpx
+import yaml
+
+from benchmarks.pair import ROOT
+from benchmarks.servers import Server, free_port
+from benchmarks.slo.result import write
+from deployments.environment import REQUIRED
+
+SEATS, CLIENTS, PROMPTS, TOKENS = 4, 12, 24, 48
+LIMIT_S = 300  # for each change of size
+MONITOR = {
+    "start_s": 60,
+    "scaling": {"min_replicas": 1, "max_replicas": 2, "target_load": 0.75, "down_after_s": 20},
+}
+AUTOSCALING = {
+    "min_replicas": 1,
+    "max_replicas": 2,
+    "upscale_delay_s": 0,
+    "downscale_delay_s": 0,
+    "metrics_interval_s": 1,
+    "look_back_period_s": 3,
+    "policy": {"policy_function": "deployments.autoscaling:follow"},
+}
+
+
+def config(port: int) -> dict[str, Any]:
+    """The shipped file with a small target, one thread a replica and room for two."""
+    raw: dict[str, Any] = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    raw["http_options"]["port"] = port
+    application = raw["applications"][0]
+    application["args"]["engine"] |= {
+        "model": str(ROOT / ".models/target-30m"),
+        "draft": str(ROOT / "models/draft"),
+        "served_model_name": "demo",
+        "kv_cache_gib": 0.25,
+        "max_num_seqs": SEATS,
+        "env": {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"},
+    }
+    _, monitor, replica = application["deployments"]
+    monitor["user_config"] |= MONITOR
+    del replica["num_replicas"]
+    replica |= {"autoscaling_config": AUTOSCALING, "ray_actor_options": {"num_cpus": 0.5}}
+    return raw
+
+
+class Client:
+    """Asks for the same prompts over and over."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=300)
+        lines = (ROOT / "models" / "heldout.jsonl").read_text().splitlines()
+        self.prompts = [str(json.loads(line)["prompt"])[-300:] for line in lines[:PROMPTS]]
+
+    def ask(self, i: int) -> str:
+        """The text of a stream that ended as it should, else what went wrong."""
+        body = {"model": "demo", "prompt": self.prompts[i % PROMPTS], "max_tokens": TOKENS, "temperature": 0}
+        text = self._http.post("/v1/completions", json=body | {"ignore_eos": True, "stream": True}).text
+        events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+        if not events or events[-1] != "[DONE]":
+            return f"lost: {text[-200:]}"
+        return "".join(c["text"] for event in events[:-1] for c in json.loads(event)["choices"])
+
+    def serving(self) -> list[str]:
+        """Names of the replicas that report."""
+        answer = self._http.get("/v1/replicas")
+        seen = answer.json()["replicas"] if answer.status_code == 200 else []
+        return [replica["status"]["replica"] for replica in seen if not replica["stale"]]
+
+    def served(self, replica: str) -> float:
+        """Requests the replica's engine has finished."""
+        lines = self._http.get("/metrics").text.splitlines()
+        mine = [line for line in lines if line.startswith("vllm:request_success_total{") and f'"{replica}"' in line]
+        return sum(float(line.rpartition(" ")[2]) for line in mine)
+
+
+@contextmanager
+def loaded(client: Client, texts: list[tuple[int, str]]) -> Iterator[None]:
+    """CLIENTS requests at any time inside the block; every answer ends up in `texts`."""
+    stop = False
+
+    def loop(first: int) -> None:
+        i = first
+        while not stop:
+            texts.append((i % PROMPTS, client.ask(i)))
+            i += CLIENTS
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        loops: list[Future[None]] = [pool.submit(loop, i) for i in range(CLIENTS)]
+        try:
+            yield
+        finally:
+            stop = True
+    for done in loops:
+        done.result()
+
+
+def until(client: Client, replicas: int) -> float:
+    """Seconds until so many replicas report."""
+    began_s = time.monotonic()
+    while len(client.serving()) != replicas:
+        if time.monotonic() - began_s > LIMIT_S:
+            raise RuntimeError(f"{client.serving()}: not {replicas} within {LIMIT_S} s")
+        time.sleep(0.25)
+    return time.monotonic() - began_s
+
+
+def experiment(client: Client) -> dict[str, Any]:
+    """Idle references, load until both replicas served, quiet until one is left, and an answer of that one."""
+    expected = [client.ask(i) for i in range(PROMPTS)]
+    texts: list[tuple[int, str]] = []
+    with loaded(client, texts):
+        up_s = until(client, 2)
+        at_two = len(texts)
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
+            shares = {name: client.served(name) for name in client.serving()}
+            time.sleep(1)
+    down_s = until(client, 1)
+    texts.append((0, client.ask(0)))
+    wrong = [text for i, text in texts if text != expected[i]]
+    return {
+        "to_two_s": round(up_s, 1),
+        "to_one_s": round(down_s, 1),
+        "answers": len(texts),
+        "answers_before_two": at_two,
+        "finished_by_replica_40_s_later": shares,
+        "lost": sum(text.startswith("lost: ") for text in wrong),
+        "different": sum(not text.startswith("lost: ") for text in wrong),
+        "examples": wrong[:3],
+    }
+
+
+def main() -> None:
+    """Starts the service and runs the experiment once."""
+    with TemporaryDirectory() as folder:
+        port = free_port()
+        file = Path(folder) / "config.yaml"
+        file.write_text(yaml.safe_dump(config(port)))
+        server = Server(["serve", "run", str(file)], port, "demo", REQUIRED | {"RAY_ADDRESS": "local"})
+        with server, server.awake():
+            result = experiment(Client(server.url))
+    write("real_scaling", result, {"monitor": MONITOR, "seats": SEATS, "clients": CLIENTS, "tokens": TOKENS})
+
+
+if __name__ == "__main__":
+    main()
