@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
-import psutil
 import ray
 from ray import serve
 from ray.serve.schema import ServeDeploySchema
 
-from benchmarks.servers import free_port
-from deployments.environment import REQUIRED
+from benchmarks import servers
+from deployments.environment import missing
 
 STEPS = {"kind": "fake", "step_ms": 20, "step_token_ms": 0.3, "draft_ms": 1, "ttft_ms": 5, "max_num_seqs": 16}
 TOKENS = 40
@@ -42,31 +41,31 @@ def application(name: str, prefix: str, replicas: int, **args: Any) -> dict[str,
 
 
 @contextmanager
-def cluster(*applications: dict[str, Any]) -> Iterator[str]:
-    """Serves them; yields the address."""
-    os.environ.update(REQUIRED)
-    port = free_port()
+def serving() -> Iterator[int]:
+    """A Ray of this process's own with Serve in it, as in production; yields the port."""
+    os.environ.update(missing(os.environ))  # Ray's processes inherit it
+    port = servers.free_port()
     ray.init(num_cpus=2, object_store_memory=128 << 20, include_dashboard=False, log_to_driver=False)
     try:
-        serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 600})
-        config = ServeDeploySchema.model_validate({"applications": list(applications)})
-        serve.context._get_global_client().deploy_apps(config, _blocking=True)  # noqa: SLF001 - what `serve deploy` does
-        yield f"http://127.0.0.1:{port}"
+        serve.start(http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 3600})
+        yield port
     finally:
         serve.shutdown()
         ray.shutdown()
 
 
+@contextmanager
+def cluster(*applications: dict[str, Any]) -> Iterator[str]:
+    """Serves them; yields the address."""
+    with serving() as port:
+        config = ServeDeploySchema.model_validate({"applications": list(applications)})
+        serve.context._get_global_client().deploy_apps(config, _blocking=True)  # noqa: SLF001 - what `serve deploy` does
+        yield f"http://127.0.0.1:{port}"
+
+
 def cpu_s() -> float:
-    """CPU seconds so far of everything this process started."""
-    total = 0.0
-    for child in psutil.Process().children(recursive=True):
-        try:
-            times = child.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
+    """CPU seconds so far of everything this process started that is still there."""
+    return sum(servers.cpu_s(pid) for pid in servers.tree(os.getpid())[1:])
 
 
 async def tpots_s(session: aiohttp.ClientSession, url: str, seconds: float, streams: int) -> list[float]:

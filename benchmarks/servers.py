@@ -66,15 +66,7 @@ class Server:
 
     def tree(self) -> list[int]:
         """The server's process and everything below it."""
-        children: dict[int, list[int]] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and (fields := stat(int(entry.name))):
-                children.setdefault(int(fields[1]), []).append(int(entry.name))
-        found, todo = [], [self._process.pid]
-        while todo:
-            found.append(todo.pop())
-            todo += children.get(found[-1], [])
-        return found
+        return tree(self._process.pid)
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.tree():
@@ -93,6 +85,27 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
+
+
+def tree(root: int) -> list[int]:
+    """A process and everything below it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := stat(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, todo = [], [root]
+    while todo:
+        found.append(todo.pop())
+        todo += children.get(found[-1], [])
+    return found
+
+
+def title(pid: int) -> str:
+    """A process's command line; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
 
 
 def kill(pid: int, number: signal.Signals) -> None:

@@ -27,7 +27,8 @@ class Service:
     """The application under test, and what an operator can do to it."""
 
     def __init__(self, port: int) -> None:
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        self.url = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30)
         self.config: dict[str, Any] = {}
 
     def deploy(self, config: dict[str, Any]) -> None:
@@ -47,7 +48,14 @@ class Service:
     def ready(self, replicas: int = 1) -> None:
         """Serve has finished deploying, and every replica has reported."""
         eventually(lambda: serve.status().applications["adaspec"].status == "RUNNING", 120)
-        eventually(lambda: len(self.replicas()) == replicas and self.http.get("/health").status_code == 200, 60)
+        eventually(lambda: self.answers(replicas), 120)
+
+    def answers(self, replicas: int) -> bool:
+        """So many replicas report, and /health says so."""
+        try:
+            return len(self.replicas()) == replicas and self.http.get("/health").status_code == 200
+        except httpx.TransportError:
+            return False
 
     def replicas(self) -> list[dict[str, Any]]:
         """Reports of the replicas that are alive, as the load monitor has them."""
@@ -82,7 +90,7 @@ def config(
     *, replicas: int = 1, ongoing: int = 40, queued: int = 64, engine: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """serve_config.yaml with a fake engine."""
-    small = {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0}}
+    small = {"num_replicas": 1, "health_check_period_s": 1, "ray_actor_options": {"num_cpus": 0}}
     return {
         "applications": [
             {

@@ -13,6 +13,7 @@ import pytest
 
 from tests.cluster.service import Service, config, eventually
 from tests.cluster.streams import PATH, body, events
+from tests.faults import victims
 
 
 def holder(service: Service) -> int:
@@ -112,19 +113,7 @@ def test_a_client_that_leaves_frees_its_place_within_a_second(service: Service, 
 
 @pytest.mark.usefixtures("two")
 def test_a_dead_monitor_is_not_missed_and_comes_back(service: Service) -> None:
-    (pid,) = [p for p in children() if "LoadMonitor" in title(p)]
-    os.kill(pid, signal.SIGKILL)
+    victims.kill("monitor")
     assert service.http.post(PATH, json=body(1, stream=False)).status_code == 200
     service.ready(2)
     assert service.http.post(PATH, json=body(1, stream=False)).status_code == 200
-
-
-def children() -> list[int]:
-    return [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and p.stat().st_uid == os.getuid()]
-
-
-def title(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except OSError:
-        return ""

@@ -15,7 +15,8 @@ import pytest
 
 from tests.cluster.service import Service, config, eventually
 from tests.cluster.streams import PATH, body, events
-from tests.cluster.test_faults import children, holder, title
+from tests.cluster.test_faults import holder
+from tests.faults import victims
 
 CLASSES = [
     {"name": "interactive", "ttft_ms": 1000, "priority": 10, "reserved_slots": 1, "overload": "shed"},
@@ -119,8 +120,7 @@ def test_without_its_monitor_the_door_goes_on_and_the_monitor_learns_again(servi
     with service.http.stream("POST", PATH, json=body(3, hold_at=1, gate=gate)) as response:
         parts = events(response)
         next(parts)
-        (pid,) = [p for p in children() if "LoadMonitor" in title(p)]
-        os.kill(pid, signal.SIGKILL)
+        victims.kill("monitor")
         assert [post(service, "interactive").status_code for _ in range(10)] == [200] * 10
         gate.touch()
         assert list(parts)[-1] == "[DONE]"

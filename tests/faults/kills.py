@@ -1,0 +1,163 @@
+"""`python -m tests.faults.kills`: kill -9 of every part of the service, at every moment, while clients ask.
+
+What must hold: a request that has not begun is served elsewhere or gets 429 or 503 with Retry-After; a stream whose
+engine is lost ends in one error event; one whose connection is lost ends without [DONE]; the service comes back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from benchmarks.clients import Clients, Outcome, clients
+from tests.cluster.service import Service
+from tests.faults import graphs, victims
+from tests.faults.result import Row, row, save, show
+
+MOMENTS = ("start", "prefill", "stream", "swap")
+ENDS: dict[str, frozenset[Outcome]] = {
+    "replica": frozenset({"error event"}),
+    "engine core": frozenset({"error event"}),
+    "worker": frozenset({"error event"}),
+    "monitor": frozenset(),
+    "ingress": frozenset({"closed"}),
+    "proxy": frozenset({"closed"}),
+}
+"""How requests under way may end when that part is killed."""
+FIGURES = ["open", "streams", "slowest s", "served again s", "whole again s"]
+POLICIES = [{"name": "fixed", "params": {"k": 2}}, {"name": "fixed", "params": {"k": 3}}]
+SERVED_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`clients` ask one after the other for `tokens` each, while one `victim` of `replicas` is killed."""
+
+    victim: str
+    moment: str
+    replicas: int
+    model: str = "fake"
+    clients: int = 12
+    tokens: int = 40
+    within_s: float = 60  # until all is as before
+
+    def body(self, number: int) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "prompt": f"def f{number}(n):",
+            "max_tokens": self.tokens,
+            "temperature": 0,
+            "ignore_eos": True,
+            "stream": bool(number % 4),
+        }
+
+    @property
+    def name(self) -> str:
+        return f"{self.victim} 1 of {self.replicas}, {self.moment}"
+
+
+async def tried(service: Service, case: Case) -> Row:
+    """Kills once all is well, and asks on until all is well again."""
+    async with clients(service.url, deadline_s=30) as load:
+        async with load.loops(case.clients, case.body):
+            await _until(lambda: len(load.streaming()) >= case.clients // 3, case.within_s)
+            await _moment(service, load, case)
+            open_, streams = len(load.open), len(load.streaming())
+            killed_s = time.monotonic()
+            gone = victims.kill(case.victim)
+            back_s = await _back(service, case, gone, killed_s)
+            await asyncio.sleep(1)
+        judged = row(case.name, load.ended, ENDS[case.victim], **_figures(load, killed_s, open_, streams, back_s))
+    return replace(judged, wrong=judged.wrong + _wrong(judged, case))
+
+
+async def _moment(service: Service, load: Clients, case: Case) -> None:
+    if case.moment == "start":
+        gone = victims.kill(case.victim)
+        await asyncio.to_thread(victims.another, case.victim, {gone})
+    elif case.moment == "prefill":
+        await _until(lambda: len(load.opening()) >= 2, case.within_s)
+    elif case.moment == "swap":
+        await asyncio.to_thread(service.reload, policy=POLICIES[1])
+    else:
+        await _until(lambda: len(load.streaming()) >= case.clients // 2, case.within_s)
+
+
+async def _back(service: Service, case: Case, gone: int, killed_s: float) -> float | None:
+    """Seconds until all is as before; None: not in time."""
+    while time.monotonic() - killed_s < case.within_s:
+        if await asyncio.to_thread(victims.whole, service, case.replicas, case.victim, gone):
+            return time.monotonic() - killed_s
+        await asyncio.sleep(0.1)
+    return None
+
+
+async def _until(true: Any, within_s: float) -> None:
+    async with asyncio.timeout(within_s):
+        while not true():  # noqa: ASYNC110 - many small things make it true
+            await asyncio.sleep(0.005)
+
+
+def _figures(load: Clients, killed_s: float, open_: int, streams: int, back_s: float | None) -> dict[str, float | None]:
+    later = [request for request in load.ended if request.sent_s > killed_s]
+    known = [request.answered_s - request.sent_s for request in later if request.answered_s]
+    served = [request.answered_s - killed_s for request in later if request.outcome == "served" and request.answered_s]
+    return {
+        "open": open_,
+        "streams": streams,
+        "slowest s": max(known, default=None),
+        "served again s": min(served, default=None),
+        "whole again s": back_s,
+    }
+
+
+def _wrong(judged: Row, case: Case) -> list[str]:
+    """What does not hold beside the requests themselves."""
+    found = [] if judged.figures["whole again s"] is not None else [f"not as before within {case.within_s:.0f} s"]
+    slowest_s = judged.figures["slowest s"] or 0.0
+    return found + ([f"an answer took {slowest_s:.1f} s"] if slowest_s > SERVED_WITHIN_S else [])
+
+
+def cases(engine: str, only: list[str]) -> list[Case]:
+    """The matrix; `only`: victims."""
+    if engine == "vllm":
+        of = [Case(v, m, 1, "demo", 8, 120, 240) for v, m in product(("engine core", "worker", "replica"), MOMENTS)]
+    else:
+        parts = [("replica", 2), ("replica", 1), ("monitor", 2), ("ingress", 2), ("proxy", 2)]
+        of = [Case(victim, moment, replicas) for (victim, replicas), moment in product(parts, MOMENTS)]
+    return [case for case in of if not only or case.victim in only]
+
+
+def run(service: Service, matrix: list[Case], engine: str) -> list[Row]:
+    """One after the other, each on a service that is as it was."""
+    rows = []
+    for case in matrix:
+        service.deploy(graphs.pair(case.replicas) if engine == "vllm" else graphs.fake(case.replicas))
+        service.ready(case.replicas)
+        rows.append(asyncio.run(tried(service, case)))
+        show(rows[-1:], FIGURES)
+    return rows
+
+
+def main() -> int:
+    """Exit status 1 if anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", choices=("fake", "vllm"), default="fake")
+    parser.add_argument("--victims", nargs="*", default=[])
+    parser.add_argument("--moments", nargs="*", default=list(MOMENTS))
+    options = parser.parse_args()
+    matrix = [case for case in cases(options.engine, options.victims) if case.moment in options.moments]
+    with graphs.served() as service:
+        rows = run(service, matrix, options.engine)
+    show(rows, FIGURES)
+    save(f"kills_{options.engine}", rows, vars(options))
+    return 0 if all(of.good for of in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
