@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -31,7 +32,7 @@ def of_validation(error: ValidationError, prefix: str = "") -> list[Problem]:
     for e in error.errors(include_url=False):
         path = ".".join(str(part) for part in (prefix, *e["loc"]) if part != "")
         path = UNION_TAG.sub(r"\1", path)
-        found.append(Problem(field=path or "(all)", value=_short(e["input"]), fix=e["msg"]))
+        found.append(Problem(field=path or "(all)", value=short(e["input"]), fix=e["msg"]))
     return found
 
 
@@ -44,12 +45,14 @@ def of_policy(spec: PolicySpec, k_max: int, prefix: str = "policy") -> list[Prob
             return of_validation(error.__cause__, f"{prefix}.params")
         fix = str(error).removeprefix("policy.name: ")
         return [Problem(field=f"{prefix}.name", value=spec.name, fix=fix)]
+    except SystemExit as error:  # of the policy's module or constructor
+        return [Problem(field=f"{prefix}.name", value=spec.name, fix=f"it exits ({error}) instead of being a policy")]
     return []
 
 
-def _short(value: Any) -> Any:
-    """The value as given if it is small and JSON-able, its text otherwise."""
+def short(value: Any) -> Any:
+    """The value as given if it is small and JSON-able, its text otherwise: a value may be large, or hold itself."""
     if value is None or isinstance(value, bool | int | float):
         return value
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else reprlib.repr(value)
     return text if len(text) <= 200 else text[:197] + "..."

@@ -12,10 +12,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deployments.environment import missing
-from deployments.validate import check
+from deployments.validate import checked
 
 POLL_S = 0.5
 
@@ -25,8 +23,7 @@ def main(argv: list[str]) -> int:
     if len(argv) != 1:
         sys.stderr.write("usage: python -m deployments.up CONFIG\n")
         return 2
-    raw = yaml.safe_load(Path(argv[0]).read_text())
-    found = check(raw, starting=True)
+    raw, found = checked(argv[0], starting=True)
     for problem in found:
         sys.stderr.write(f"{argv[0]}: {problem}\n")
     if found:

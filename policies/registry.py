@@ -49,11 +49,11 @@ def build(spec: PolicySpec, context: PolicyContext) -> Policy:
     """The policy `spec` names.
 
     Raises:
-        PolicyError: unknown name, failing import, or parameters out of type or range.
+        PolicyError: unknown name, failing import or constructor, or parameters out of type or range.
     """
     found = _find(spec.name)
     if isinstance(found, type) and issubclass(found, BasePolicy):
-        return found(_params(spec, found.Params), context)
+        return _made(spec.name, found, _params(spec, found.Params), context)
     if isinstance(found, type) or not callable(found):
         raise PolicyError(f"policy.name: {spec.name!r} is neither a BasePolicy subclass nor a function")
     return FromCallable(found, _params(spec, Params), context)
@@ -75,6 +75,16 @@ def _find(name: str) -> type[BasePolicy[Any]] | Callable[..., Any]:
     except Exception as error:  # a user's module may raise anything while it is imported
         raise PolicyError(f"policy.name: cannot import {path!r}: {type(error).__name__}: {error}") from error
     return found
+
+
+def _made(name: str, policy: type[BasePolicy[Any]], params: Params, context: PolicyContext) -> Policy:
+    try:
+        return policy(params, context)
+    except PolicyError:  # of a policy inside: it says what is wrong
+        raise
+    except Exception as error:  # the same of a user's constructor
+        why = f"{type(error).__name__}: {error}"
+        raise PolicyError(f"policy.name: {name!r} cannot be constructed: {why}") from error
 
 
 def _params(spec: PolicySpec, model: type[Params]) -> Params:
