@@ -12,15 +12,20 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest, CompletionResponse
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse, ModelList
 
+from deployments.access import OPERATORS, PUBLIC
 from deployments.ingress import OPENAPI
 from deployments.slo_status import SloStatus
 from deployments.status import FleetStatus, PolicyList
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorResponse, "description": "The request is not valid."},
-    404: {"model": ErrorResponse, "description": "No such model."},
+    401: {"model": ErrorResponse, "description": "A bearer token is needed."},
+    404: {"model": ErrorResponse, "description": "No such route or model."},
+    408: {"model": ErrorResponse, "description": "The body was not complete in time."},
     413: {"model": ErrorResponse, "description": "The body is too large."},
+    415: {"model": ErrorResponse, "description": "The body's content-type is not application/json."},
     429: {"model": ErrorResponse, "description": "Too many requests are waiting; Retry-After says when to try again."},
+    431: {"model": ErrorResponse, "description": "The headers are too large."},
     503: {"model": ErrorResponse, "description": "No replica is ready; Retry-After says when to try again."},
 }
 STREAM: dict[int | str, dict[str, Any]] = {
@@ -39,7 +44,6 @@ def document() -> dict[str, Any]:
     generate: dict[str, Any] = {"methods": ["POST"], "responses": STREAM | ERRORS}
     app.add_api_route("/v1/completions", completions, response_model=CompletionResponse, name="completions", **generate)
     app.add_api_route("/v1/chat/completions", chat, response_model=ChatCompletionResponse, name="chat", **generate)
-    unready: dict[int | str, dict[str, Any]] = {503: ERRORS[503]}
     for path, name, model in (
         ("/v1/models", "Models", ModelList),
         ("/v1/policy", "Active policies, learned state, last rejected config", PolicyList),
@@ -49,22 +53,28 @@ def document() -> dict[str, Any]:
         ("/health/live", "Live: the ingress runs", dict[str, str]),
         ("/version", "Versions", dict[str, str]),
     ):
-        app.add_api_route(path, nothing, name=name, response_model=model, responses=unready)
-    text: dict[int | str, dict[str, Any]] = {
-        200: {"content": {"text/plain": {}}, "description": "Prometheus text, every sample labelled with its replica."}
-    }
-    app.add_api_route("/metrics", nothing, name="Metrics", responses=text)
+        app.add_api_route(path, nothing, name=name, response_model=model, responses=_refusals(path))
     for path, name, kind in (
+        ("/metrics", "Prometheus text, every sample labelled with its replica", "text/plain"),
         ("/dashboard", "The live page", "text/html"),
         ("/dashboard/events", "What the live page shows, four times a second", "text/event-stream"),
     ):
         shown: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {}}, "description": name}}
-        app.add_api_route(path, nothing, name=name, responses=shown)
+        app.add_api_route(path, nothing, name=name, responses=shown | _refusals(path))
     schema = app.openapi()
-    for operations in schema["paths"].values():
+    schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for path, operations in schema["paths"].items():
         for operation in operations.values():
             operation["responses"].pop("422", None)  # FastAPI's own answer to a bad body; ours is 400
+            operation["security"] = [] if path in PUBLIC else [{}, {"token": []}]  # only where `access` names tokens
     return schema
+
+
+def _refusals(path: str) -> dict[int | str, dict[str, Any]]:
+    """What a route without a body may answer instead."""
+    statuses = {431, 503} if path in PUBLIC else {401, 431, 503}
+    operators = path in OPERATORS or path.startswith("/dashboard/")
+    return {status: ERRORS[status] for status in sorted(statuses | ({404} if operators else set()))}
 
 
 def text() -> str:

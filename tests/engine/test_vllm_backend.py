@@ -9,8 +9,12 @@ import pytest
 
 from deployments.ingress import OPENAPI
 from deployments.openapi import text
+from deployments.profile.identity import key_of
+from deployments.profile.profile import Profile
 from deployments.settings import VllmEngine
-from deployments.vllm_backend import arguments, environment
+from deployments.vllm_backend import VllmBackend, arguments, environment
+from policies.estimators.cost import LinearCoefficients
+from tests.engine.engines import DRAFT, TARGET
 
 
 def engine(**given: object) -> VllmEngine:
@@ -71,3 +75,20 @@ def test_intels_openmp_is_preloaded_once_and_gnus_is_not(
 def test_without_intels_openmp_the_preloads_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sys.prefix", str(tmp_path))
     assert "LD_PRELOAD" not in environment(engine())
+
+
+@pytest.mark.parametrize("device", [None, "another CPU, 64 cores"])
+def test_a_profile_of_another_machine_is_refused_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, device: str | None
+) -> None:
+    file = tmp_path / "profile.json"
+    here = engine(model=str(TARGET), draft=str(DRAFT), profile=str(file))
+    key = key_of(here)
+    key = key if device is None else key.model_copy(update={"device": device})
+    made = {"made_at": "2026-01-01T00:00:00+00:00", "acceptance": (0.7,), "held_out": {}}
+    Profile(key=key, coefficients=LinearCoefficients(target_gamma_s=1e-4), **made).save(file)
+    backend = VllmBackend(here)
+    assert (backend._profile() is None, backend._profile_refused) == (device is not None, device is not None)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == (device is not None)
+    assert all(f"{file}: made for something else: device was {device!r} and is " in line for line in said)
