@@ -12,11 +12,14 @@ from itertools import count
 from typing import Any, Literal
 
 import aiohttp
+import numpy as np
 
 PATH = "/v1/completions"
 RETRY = (429, 503)
 PAUSE_S = 0.1  # after an answer that was none
 
+Draw = tuple[dict[str, Any], int | None]
+"""A body, and after how many parts of the answer its client leaves."""
 Outcome = Literal["served", "refused", "error event", "closed", "left", "hung", "lost"]
 """refused: 429 or 503 with Retry-After. error event: a stream begun ended in exactly one, without [DONE]. closed: the
 connection went, without [DONE]. left: the client did. hung: no end within the deadline. lost: anything else."""
@@ -159,3 +162,24 @@ async def clients(url: str, deadline_s: float = 60) -> AsyncIterator[Clients]:
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
         yield Clients(session, url, deadline_s)
+
+
+async def capacity_rps(load: Clients, draw: Callable[[], Draw], clients: int, seconds: float) -> float:
+    """Requests served a second, with so many clients all the time. A third of it is left out: they begin in step."""
+    async with load.loops(clients, lambda _: draw()[0]):
+        await asyncio.sleep(seconds / 3)
+        first, from_s = len(load.ended), time.monotonic()
+        await asyncio.sleep(2 * seconds / 3)
+        served = sum(request.outcome == "served" for request in load.ended[first:])
+        return served / (time.monotonic() - from_s)
+
+
+async def arrivals(load: Clients, draw: Callable[[], Draw], rng: np.random.Generator, rps: float, s: float) -> None:
+    """Poisson arrivals for `s` seconds, each at its time whatever became of the others; returns when all have ended."""
+    at_s = time.monotonic()
+    until_s = at_s + s
+    async with asyncio.TaskGroup() as group:
+        while (at_s := at_s + rng.exponential(1 / rps)) < until_s:
+            await asyncio.sleep(max(0.0, at_s - time.monotonic()))
+            body, leaves = draw()
+            group.create_task(load.send(body, leaves))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.clients import Clients, Request
+from benchmarks.clients import Draw, Request
 
 HELDOUT = Path(__file__).parents[2] / "models" / "heldout.jsonl"
 REFERENCES = 40
@@ -47,7 +45,7 @@ class Mix:
             raise RuntimeError(f"{len(bad)} references were not served: {bad[0].outcome} {bad[0].failure}")
         self.known = {a.body["prompt"]: a.text for a in answers}
 
-    def draw(self) -> tuple[dict[str, Any], int | None]:
+    def draw(self) -> Draw:
         """A body, and after how many parts its client leaves."""
         stream, kind = bool(self.rng.random() < 0.7), self.rng.random()
         if self.known and kind < GREEDY:
@@ -93,27 +91,6 @@ class Tally:
             at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(request.text), len(wanted)))
             said = {"policy": policy, "stream": request.body["stream"], "at_character": at}
             self.differing.append(said | {"wanted": wanted[at:][:40], "got": request.text[at:][:40]})
-
-
-async def capacity_rps(load: Clients, mix: Mix, clients: int, seconds: float) -> float:
-    """Requests a second with so many clients all the time."""
-    began_s = time.monotonic()
-    async with load.loops(clients, lambda _: mix.draw()[0]):
-        await asyncio.sleep(seconds / 3)  # until they are out of step
-        first, from_s = len(load.ended), time.monotonic()
-        await asyncio.sleep(seconds - (from_s - began_s))
-        return (len(load.ended) - first) / (time.monotonic() - from_s)
-
-
-async def arrivals(load: Clients, mix: Mix, rps: float, seconds: float) -> None:
-    """Poisson arrivals, each at its time whatever became of the others; returns when all have ended."""
-    at_s = time.monotonic()
-    until_s = at_s + seconds
-    async with asyncio.TaskGroup() as group:
-        while (at_s := at_s + mix.rng.exponential(1 / rps)) < until_s:
-            await asyncio.sleep(max(0.0, at_s - time.monotonic()))
-            body, leaves = mix.draw()
-            group.create_task(load.send(body, leaves))
 
 
 def _body(prompt: str, tokens: int, *, stream: bool) -> dict[str, Any]:

@@ -64,8 +64,11 @@ def name(titled: str) -> str:
     """A short name for a command line: the deployment, vLLM's or Ray's own name for it, else the program."""
     if found := re.match(r"ray::ServeReplica:\w+:(\w+)", titled):
         return SERVING.get(found[1], found[1])
-    first = titled.split(" ", maxsplit=1)[0]
-    return first if "::" in first else Path(first).name
+    first, *others = titled.split(" ")
+    if "::" in first:
+        return first.partition(".")[0]
+    script = next((word for word in others if word.endswith(".py")), first)
+    return Path(script if Path(first).name.startswith("python") else first).name
 
 
 def growth(samples: list[Sample], of: Callable[[Sample], float]) -> list[Growth]:
