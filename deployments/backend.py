@@ -43,6 +43,14 @@ class Backend(Protocol):
         """Raises EngineFailed."""
         ...
 
+    def held(self) -> int:
+        """Requests the engine has not finished."""
+        ...
+
+    def kill(self) -> None:
+        """Ends an engine that hangs, without asking it: whoever waits for it is told that it failed."""
+        ...
+
     async def stop(self) -> None:
         """Frees what `start` took."""
         ...

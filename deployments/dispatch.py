@@ -19,6 +19,7 @@ from ray.serve.exceptions import (
 )
 from ray.serve.handle import DeploymentHandle
 
+from deployments.backend import EngineFailed
 from deployments.calls import Call, Head
 from deployments.errors import ApiError, NoReplicaError
 from deployments.expositions import join
@@ -30,9 +31,9 @@ from deployments.status import FleetStatus
 
 logger = logging.getLogger(__name__)
 
-GONE = (ActorDiedError, ActorUnavailableError, ReplicaUnavailableError)
+GONE = (ActorDiedError, ActorUnavailableError, ReplicaUnavailableError, EngineFailed)
 """This replica is lost; another may answer."""
-FAILED = (RayError, RayServeException, NoReplicaError, RpcError)
+FAILED = (RayError, RayServeException, NoReplicaError, RpcError, EngineFailed)
 """Everything Ray, Serve, gRPC beneath it and our router raise for a call."""
 
 

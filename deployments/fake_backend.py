@@ -4,6 +4,7 @@ Its contract:
 - Token i of a request is a word made from (prompt, seed, choice, i) alone; `max_tokens` of them, or up to a stop word.
 - The first takes `ttft_ms`, each further one `tpot_ms + tpot_per_request_ms * (other running requests)`.
 - With `"fake": {"hold_at": i, "until": path}` in its body a request emits token i only once the file `path` exists.
+- A token is a step. An engine whose requests are all held so makes none: it hangs, and `kill` fails them.
 - `system_fingerprint` of every part of an answer names the policy it was made under.
 - A policy is really built from the registry; new parameters keep the learned state, a new name starts afresh.
 - With `step_ms` tokens come in decode steps instead (fake_steps.py): the policy really runs, on times and acceptance
@@ -24,7 +25,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from deployments.backend import PolicyRefused
+from deployments.backend import EngineFailed, PolicyRefused
 from deployments.engine.requests import SLO_KEY
 from deployments.fake_api import FakeRequest, routes
 from deployments.fake_steps import FakeSteps, Seat
@@ -46,6 +47,7 @@ class FakeBackend:
         self.spec = engine.safe_policy
         self.outlook: LoadOutlook | None = None
         self._learned_tokens = 0
+        self._killed = False
         self._steps = FakeSteps(engine) if engine.step_ms else None
         self._requests = itertools.count()
         self.app = Starlette(routes=routes(self))
@@ -70,13 +72,21 @@ class FakeBackend:
         return ReplicaReport(
             at_s=time.time(),
             batch=self.counters["running"],
+            steps=self.counters["tokens"],
             emitted_tokens=self.counters["tokens"],
             policy=self.spec.name,
             policy_state=self._policy_state(),
         )
 
     async def check_health(self) -> None:
-        return None
+        if self._killed:
+            raise EngineFailed("killed")
+
+    def held(self) -> int:
+        return self.counters["running"] if self._steps is None else self._steps.held()
+
+    def kill(self) -> None:
+        self._killed = True
 
     async def stop(self) -> None:
         return None
@@ -122,7 +132,8 @@ class FakeBackend:
             return
         self.counters["held"] += 1
         try:
-            while not request.until.exists():  # noqa: ASYNC110 - made by another process
+            while not request.until.exists():
+                await self.check_health()
                 await asyncio.sleep(POLL_S)
         finally:
             self.counters["held"] -= 1

@@ -69,6 +69,9 @@ class FakeSteps:
         finally:
             self._drop(seat)
 
+    def held(self) -> int:
+        return len(self._running) + len(self._waiting)
+
     def _drop(self, seat: Seat) -> None:
         for seats in (self._running, self._waiting):
             if seat in seats:

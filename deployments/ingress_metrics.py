@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+import asyncio
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 ROUTES = ("/v1/completions", "/v1/chat/completions")
 
@@ -28,6 +30,11 @@ class IngressMetrics:
             "Streams that ended in an error event because their replica was lost after the first token.",
             registry=self._registry,
         )
+        self._tasks = Gauge(
+            "adaspec_ingress_tasks",
+            "Tasks in its event loop: alert when it only grows.",
+            registry=self._registry,
+        )
         for route in ROUTES:
             self._responses.labels(route, 200)
 
@@ -41,4 +48,5 @@ class IngressMetrics:
         self._broken.inc()
 
     def exposition(self) -> str:
+        self._tasks.set(len(asyncio.all_tasks()))
         return generate_latest(self._registry).decode()

@@ -64,6 +64,11 @@ class LoadMonitor:
         """A replica that ends in good order."""
         self._seen.pop(replica, None)
 
+    async def hung(self, replica: str) -> None:
+        """A replica that gave its engine up: it held requests and made no step. Serve replaces it."""
+        self._metrics.hung()
+        await self.leave(replica)
+
     async def expose(self, replica: str, text: str) -> None:
         """A replica's metrics, which an `Exchanged` asked for."""
         self._scrape.deliver(replica, text)

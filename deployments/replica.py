@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -23,6 +23,7 @@ from deployments.live import Live
 from deployments.observe import speculation
 from deployments.observe.spans import Spans
 from deployments.problems import Problem, of_policy
+from deployments.progress import Progress
 from deployments.replica_metrics import ReplicaMetrics
 from deployments.settings import AppArgs, ReplicaConfig
 from deployments.status import ReplicaStatus
@@ -59,9 +60,8 @@ class Replica:
         self._residence_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
         self._started_at_s = time.time()
-        self._answered_at_s = time.monotonic()
         await self.backend.start()
-        self._answered_at_s = time.monotonic()
+        self._progress, self._hung = Progress(), ""
         self._reporting = asyncio.create_task(self._report_forever())
 
     async def serve(self, call: Call) -> AsyncIterator[Head | bytes]:
@@ -73,7 +73,12 @@ class Replica:
         try:
             async with aclosing(answer(self.backend.app, call)) as parts:
                 async for part in parts:
+                    if _says_error(part):
+                        await self.backend.check_health()  # vLLM tells a dead engine's clients [DONE] after the error
                     yield replace(part, replica=self.name) if isinstance(part, Head) else part
+        except Exception:
+            await self.backend.check_health()  # a dead engine shows in many ways
+            raise
         finally:
             span.end()
             self._in_flight -= 1
@@ -100,11 +105,15 @@ class Replica:
         return engine.decode() + ours + self.metrics.exposition(refused=self._live.rejection is not None)
 
     async def check_health(self) -> None:
-        """Serve replaces the replica when this raises: a dead engine, or one that answers nothing any more."""
+        """Serve replaces the replica when this raises: a dead engine, or one that holds requests and makes no step."""
+        still_s = self._progress.still_s()
+        if still_s > self._live.now.stalled_after_s and not self._hung:
+            self._hung = f"the engine has made no step and given no answer for {still_s:.0f} s"
+            self.backend.kill()
+            await self._tell(self._monitor.hung.remote(self.name))
+        if self._hung:
+            raise EngineFailed(self._hung)
         await self.backend.check_health()
-        silent_s = time.monotonic() - self._answered_at_s
-        if silent_s > self._live.now.stalled_after_s:
-            raise EngineFailed(f"the engine has not answered for {silent_s:.0f} s")
         if self._reporting is not None and self._reporting.done():
             raise EngineFailed("reporting ended") from self._reporting.exception()
 
@@ -115,7 +124,7 @@ class Replica:
     async def status(self) -> ReplicaStatus:
         """The engine's figures and what this replica knows beside them."""
         report = await self.backend.exchange(self._aged_outlook())
-        self._answered_at_s = time.monotonic()
+        self._progress.answered(report.steps, self.backend.held())
         if not self._in_flight:
             report = report.model_copy(update=NOBODY)
         self._report_now = report
@@ -139,7 +148,7 @@ class Replica:
     async def __del__(self) -> None:
         if self._reporting is not None:  # else the engine never started
             self._reporting.cancel()
-            await self._leave()
+            await self._tell(self._monitor.leave.remote(self.name))
             await self.backend.stop()
 
     async def _try(self, user_config: dict[str, Any]) -> list[Problem]:
@@ -186,10 +195,10 @@ class Replica:
             if self.metrics.exchange_failed():
                 logger.warning("load monitor unreachable, local state only: %r", error)
 
-    async def _leave(self) -> None:
-        """Else the monitor would show this replica, under its last policy, until it had been silent for too long."""
+    async def _tell(self, call: Awaitable[Any]) -> None:
+        """That it ends, or why: else the monitor would show this replica until it had been silent for too long."""
         try:
-            await asyncio.wait_for(self._monitor.leave.remote(self.name), timeout=1)
+            await asyncio.wait_for(call, timeout=1)
         except (RayError, RayServeException, TimeoutError) as error:
             logger.info("load monitor unreachable, it will forget this replica: %r", error)
 
@@ -198,6 +207,12 @@ class Replica:
             return None
         outlook, at_s = self._outlook
         return outlook.model_copy(update={"age_s": outlook.age_s + time.monotonic() - at_s})
+
+
+def _says_error(part: Head | bytes) -> bool:
+    """An answer of the engine's own that it failed: a status, or an event of a stream."""
+    body = part.body if isinstance(part, Head) else part
+    return body.startswith(b'data: {"error"') or (isinstance(part, Head) and part.status >= 500)
 
 
 def _replica_name() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -29,6 +30,11 @@ class ReplicaMetrics:
             "1 while the last config sent to this replica stands refused: adaspec_config_refused == 1.",
             registry=self._registry,
         )
+        self._tasks = Gauge(
+            "adaspec_replica_tasks",
+            "Tasks in its event loop: alert when it only grows.",
+            registry=self._registry,
+        )
         self._warned = False
         for outcome in ("applied", "rejected"):
             self._reloads.labels(outcome)
@@ -44,4 +50,5 @@ class ReplicaMetrics:
 
     def exposition(self, *, refused: bool = False) -> str:
         self._refused.set(refused)
+        self._tasks.set(len(asyncio.all_tasks()))
         return generate_latest(self._registry).decode()

@@ -98,7 +98,7 @@ class ReplicaConfig(Settings):
 
     policy: PolicySpec = PolicySpec(name="off")
     report_every_s: float = Field(default=0.25, ge=0.05, le=2, description="between reports to the load monitor")
-    stalled_after_s: float = Field(default=60, ge=1, le=600, description="no answer from the engine: unhealthy")
+    stalled_after_s: float = Field(default=60, ge=1, le=600, description="no step though requests are held: unhealthy")
 
 
 MOST_MS = 600_000.0

@@ -7,9 +7,11 @@ import os
 import sys
 import time
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from starlette.types import ASGIApp
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
@@ -40,6 +42,7 @@ class VllmBackend:
         self.engine = engine
         self.app: ASGIApp
         self._llm: AsyncLLM
+        self._processes: set[psutil.Process] = set()
         self._profile_refused = False
 
     async def start(self) -> None:
@@ -50,7 +53,9 @@ class VllmBackend:
         profile = self._profile()
         if profile is not None:
             args.additional_config["adaspec"]["cost"] = profile.coefficients.model_dump()
+        before = set(_children())
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(args))
+        self._processes = set(_children()) - before
         tasks = await self._llm.get_supported_tasks()
         app = build_app(args, tasks, self._llm.model_config)
         await init_app_state(self._llm, app.state, args, tasks)
@@ -73,7 +78,7 @@ class VllmBackend:
     async def exchange(self, outlook: LoadOutlook | None) -> ReplicaReport:
         """Answered between two engine steps. Raises EngineFailed."""
         if self.engine.draft is None:
-            await self.check_health()
+            await self._rpc("check_health")  # of the worker: one that is stopped does not answer
             return ReplicaReport(at_s=time.time(), policy="off")
         answer = await self._rpc("exchange", outlook and outlook.model_dump())
         if self._profile_refused:
@@ -87,9 +92,19 @@ class VllmBackend:
         except EngineDeadError as error:
             raise EngineFailed(str(error)) from error
 
+    def held(self) -> int:
+        return int(self._llm.output_processor.get_num_unfinished_requests())
+
+    def kill(self) -> None:
+        """Kills the engine's processes, stopped ones too; vLLM then tells everybody who waits."""
+        for process in self._processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
     async def stop(self) -> None:
-        """Ends the engine's processes."""
+        """Ends the engine's processes, and what vLLM may have left of them."""
         self._llm.shutdown()
+        self.kill()
 
     def _profile(self) -> Profile | None:
         """The configured profile if it was made for this engine; else one error, counted, and built-in calibration."""
@@ -144,6 +159,12 @@ def _preload(openmp: Path, before: str) -> str:
     """`before` with `openmp` ahead of it and without GNU's, which vLLM refuses to start beside Intel's."""
     others = [library for library in before.replace(":", " ").split() if "libgomp" not in library]
     return ":".join(others if any(openmp.name in library for library in others) else [str(openmp), *others])
+
+
+def _children() -> list[psutil.Process]:
+    """Of this process, all generations."""
+    found: list[psutil.Process] = psutil.Process().children(recursive=True)
+    return found
 
 
 def engine_arguments(engine: VllmEngine) -> dict[str, Any]:

@@ -112,6 +112,21 @@ def test_a_client_that_leaves_frees_its_place_within_a_second(service: Service, 
 
 
 @pytest.mark.usefixtures("two")
+def test_an_engine_that_holds_a_request_and_makes_no_step_is_replaced(service: Service, gate: Path) -> None:
+    service.reload(policy={"name": "off"}, stalled_after_s=1)
+    with service.http.stream("POST", PATH, json=body(3, hold_at=1, gate=gate)) as response:
+        parts = events(response)
+        next(parts)
+        hung = holder(service)
+        (error,) = parts  # and no [DONE]
+    assert isinstance(error, dict)
+    assert error["error"]["code"] == 500
+    eventually(lambda: hung not in service.pids() and service.answers(2), 60)
+    assert service.total("adaspec_replicas_hung_total") == 1
+    assert service.http.post(PATH, json=body(1, stream=False)).status_code == 200
+
+
+@pytest.mark.usefixtures("two")
 def test_a_dead_monitor_is_not_missed_and_comes_back(service: Service) -> None:
     victims.kill("monitor")
     assert service.http.post(PATH, json=body(1, stream=False)).status_code == 200

@@ -1,11 +1,12 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from deployments.backend import EngineFailed
-from deployments.calls import Call
+from deployments.calls import Call, Head
+from deployments.progress import Progress
 from deployments.replica import Replica
 from deployments.settings import AppArgs
 from deployments.status import Exchanged
@@ -31,7 +32,9 @@ class Monitor:
         self.exchange = Method(self._exchange)
         self.expose = Method(self._expose)
         self.leave = Method(self._leave)
+        self.hung = Method(self._hung)
         self.left: list[str] = []
+        self.hung_of: list[str] = []
 
     async def _exchange(self, status: Any) -> Exchanged:
         self.heard.set()
@@ -42,6 +45,9 @@ class Monitor:
     async def _expose(self, replica: str, text: str) -> None:
         assert "adaspec_reloads_total" in text
         self.exposed.set()
+
+    async def _hung(self, replica: str) -> None:
+        self.hung_of.append(replica)
 
     async def _leave(self, replica: str) -> None:
         self.left.append(replica)
@@ -95,13 +101,44 @@ async def test_without_the_monitor_the_replica_goes_on_and_counts(replica: Repli
     await replica.check_health()
 
 
-async def test_an_engine_that_answers_nothing_makes_the_replica_unhealthy(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_engine_that_answers_nothing_makes_the_replica_unhealthy(replica: Replica, monitor: Monitor) -> None:
     await replica.reconfigure(FIXED | {"stalled_after_s": 1})
-    replica._answered_at_s -= 2
-    with pytest.raises(EngineFailed, match="has not answered for 2 s"):
-        await replica.check_health()
+    replica._progress.moved_s -= 2
+    for _ in range(2):
+        with pytest.raises(EngineFailed, match="no step and given no answer for 2 s"):
+            await replica.check_health()
+    assert monitor.hung_of == ["r"]  # once
+    with pytest.raises(EngineFailed):  # the engine was ended: who waits for it is told
+        await replica.backend.check_health()
+
+
+async def test_an_engine_that_holds_requests_and_makes_no_step_has_not_moved() -> None:
+    progress = Progress()
+    moved = []
+    for steps, held in [(7, 1), (8, 1), (8, 1), (8, 0), (9, 2), (0, 1), (0, 1)]:
+        progress.moved_s = -1.0
+        progress.answered(steps, held)
+        moved.append(progress.moved_s > 0)
+    assert moved == [True, True, False, True, True, True, True]
+
+
+@pytest.mark.parametrize("said", [b'data: {"error": {"code": 500}}\n\n', Head(500, (), b"{}", last=True), ValueError()])
+async def test_an_answer_of_a_dead_engine_is_its_failure(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch, said: bytes | Head | Exception
+) -> None:
+    async def answer(*_: object) -> AsyncGenerator[Head | bytes, None]:
+        if isinstance(said, Exception):
+            raise said
+        yield said
+        yield b"data: [DONE]\n\n"
+
+    monkeypatch.setattr("deployments.replica.answer", answer)
+    call = Call("POST", "/v1/completions")
+    if not isinstance(said, Exception):
+        assert len([part async for part in replica.serve(call)]) == 2  # an engine that lives has its own say
+    replica.backend.kill()
+    with pytest.raises(EngineFailed):
+        _ = [part async for part in replica.serve(call)]
 
 
 async def test_an_engine_that_fails_while_reporting_makes_the_replica_unhealthy(
