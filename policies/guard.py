@@ -129,7 +129,7 @@ class Guard:
         full = len(self._overruns) == self.limits.soft_times
         if full and self._step - self._overruns[0] < self.limits.soft_window_steps:
             self._overruns.clear()
-            self._fall_back("overrun", f"{seconds * 1e3:.1f} ms in one step's hooks")
+            self.fall_back("overrun", f"{seconds * 1e3:.1f} ms in one step's hooks")
 
     def explain(self) -> dict[str, Any]:
         state = self.attempt(lambda: plain_json(self.policy.explain())) or {}
@@ -144,16 +144,17 @@ class Guard:
         try:
             return self._run(hook)
         except Interrupted:
-            self._fall_back("interrupted", "a hook ran into the hard time limit")
+            self.fall_back("interrupted", "a hook ran into the hard time limit")
         except Impossible as error:
-            self._fall_back("impossible", str(error))
+            self.fall_back("impossible", str(error))
         except BaseException as error:  # the boundary: a policy is somebody else's code, sys.exit() too
             if self._passes(error):
                 raise
-            self._fall_back(f"raised:{type(error).__name__}", str(error))
+            self.fall_back(f"raised:{type(error).__name__}", str(error))
         return None
 
-    def _fall_back(self, kind: str, detail: str) -> None:
+    def fall_back(self, kind: str, detail: str) -> None:
+        """Plain decoding for a cool-down, and one more fault of this kind."""
         self.faults[kind] += 1
         self.last_fault = f"{kind}: {detail}"
         self._resume_at = self._step + self._cooldown

@@ -37,6 +37,11 @@ class CatchUp:
             self._cache.extend(book.request_ids, book.starts + book.committed)
         self._cache.mark(book.starts, book.counts, tables, filled=run)
 
+    def failed(self, book: StepBook) -> None:
+        """The draft raised in the middle of this step: what it wrote for these requests is not relied on."""
+        self._cache.forget(book.request_ids)
+        self._cache.mark(book.starts, book.counts, self._tables(book), filled=False)
+
     def passed(self, steps: int) -> None:
         """The last `steps` steps wrote a token a request without the draft; the runner's batch is still theirs."""
         if not steps:

@@ -38,6 +38,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 PLAIN_EVERY = 8  # steps without drafts differ little: models learn from every eighth of a row of them
 
+DRAFT_FAILED = "draft_failed"
+
 
 @dataclass(slots=True)
 class Drafting:
@@ -146,6 +148,12 @@ class PolicyHost:
             drafting.predicted_s = self._guard.attempt(lambda: self._predict(drafting))
         self._guard.spent(self._watchdog.take_step_s())
         return drafting.lengths
+
+    def draft_failed(self, error: Exception) -> None:
+        """The draft model raised: plain decoding for a while, then it is tried again."""
+        if not self._guard.faults[DRAFT_FAILED]:
+            log.warning("adaspec: the draft failed, decoding goes on without it: %r", error)
+        self._guard.fall_back(DRAFT_FAILED, repr(error))
 
     def feedback(self, drafting: Drafting, seen: Verified) -> None:
         """Tell models and policy what became of `drafting`."""

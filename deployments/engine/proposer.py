@@ -58,10 +58,13 @@ class AdaptiveProposer:
         """Draft tokens to verify, one list a request in the engine's order."""
         started = time.perf_counter()
         self._slots, self._last_draft_probs = [], None
-        if self.catch_up is not None:
-            self.catch_up.before_draft(self, self.book, inputs["common_attn_metadata"], run=not self._skip)
-        if not self._skip:
-            self._draft(inputs)
+        try:
+            if self.catch_up is not None:
+                self.catch_up.before_draft(self, self.book, inputs["common_attn_metadata"], run=not self._skip)
+            if not self._skip:
+                self._draft(inputs)
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever the draft model does, the target decodes on
+            self._failed(error)
         return self._chosen(started, inputs["sampling_metadata"])
 
     # The hook inside vLLM's loop.
@@ -99,6 +102,13 @@ class AdaptiveProposer:
         except StopDrafting:
             probs = [p for _, p, _ in self._slots if p is not None]
             self._last_draft_probs = torch.stack(probs, dim=1).contiguous() if probs else None
+
+    def _failed(self, error: Exception) -> None:
+        """Nothing was drafted. What breaks the device for good breaks the target's next step too."""
+        self._slots, self._last_draft_probs = [], None
+        self.book.draft_failed(error)
+        if self.catch_up is not None:
+            self.catch_up.failed(self.book)
 
     def _chosen(self, started: float, sampling_metadata: Any) -> list[list[int]]:
         lists: list[list[int]] = [[] for _ in range(self.book.num_rows)]

@@ -114,6 +114,9 @@ class StepBook:
     def drafting_s(self) -> float:
         return time.perf_counter() - self._now_s
 
+    def draft_failed(self, error: Exception) -> None:
+        self._host.draft_failed(error)
+
     def caught_up(self, tokens: int) -> None:
         self._host.telemetry.caught_up(tokens)
         if self._drafting is not None:

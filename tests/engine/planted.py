@@ -69,12 +69,19 @@ class PlantedWorker(AdaptiveWorker):
         drafter = self.model_runner.drafter
         vars(book).pop("select", None)
         vars(drafter).pop("_sample_from_logits", None)
-        if fault == "wrong_q":
+        drafter.model._forward_pre_hooks.clear()
+        if fault == "draft":
+            drafter.model.register_forward_pre_hook(_raise)
+        elif fault == "wrong_q":
             sample = drafter._sample_from_logits
             drafter._sample_from_logits = lambda logits, metadata: _top1(sample(logits, metadata))
         elif fault:
             select = book.select
             book.select = lambda k, seen, **rest: _shorten(select(k, seen, **rest), k, FAULTS[fault], seen)
+
+
+def _raise(*_: object) -> None:
+    raise RuntimeError("planted: the draft is broken")
 
 
 def _top1(drawn: tuple[torch.Tensor, torch.Tensor | None]) -> tuple[torch.Tensor, torch.Tensor | None]:
