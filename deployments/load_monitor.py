@@ -23,15 +23,15 @@ UNBOUNDED = 1 << 30  # seats of a fleet that may grow
 
 
 class LoadMonitor:
-    """Holds nothing that the next rounds of reports would not bring back."""
+    """Holds nothing that the next rounds of reports would not bring back. The wall clock is told, not used: it jumps."""
 
     def __init__(self) -> None:
         self._live = Live(MonitorConfig())
         self._seen: dict[str, tuple[ReplicaStatus, float]] = {}
         self._tracks: dict[str, Track] = {}
-        self._arrivals = Arrivals(at_s=time.time())
+        self._arrivals = Arrivals(at_s=time.monotonic())
         self._arrived = 0
-        self._demand = Demand(time.time())
+        self._demand = Demand(time.monotonic())
         self._scale: Scale | None = None
         self._scrape = Scrape()
         self._metrics = MonitorMetrics()
@@ -56,7 +56,7 @@ class LoadMonitor:
 
     async def door(self, report: DoorReport) -> DoorAnswer:
         """The same for an ingress: its counts in, every replica's figures back."""
-        self._demand.heard(report, time.time(), self._live.now.attainment_memory_s)
+        self._demand.heard(report, time.monotonic(), self._live.now.attainment_memory_s)
         self._tick()
         return DoorAnswer(replicas=self._figures())
 
@@ -110,12 +110,12 @@ class LoadMonitor:
         )
 
     def _tick(self) -> None:
-        now_s, config = time.time(), self._live.now
+        now_s, config = time.monotonic(), self._live.now
         if now_s - self._arrivals.at_s >= TICK_S:
             self._arrivals = observed(self._arrivals, self._arrived, now_s, config.outlook)
             self._arrived = 0
         self._demand.tick(now_s, config)
-        oldest_s = time.monotonic() - config.forget_after_s
+        oldest_s = now_s - config.forget_after_s
         self._seen = {name: seen for name, seen in self._seen.items() if seen[1] >= oldest_s}
         self._tracks = {name: track for name, track in self._tracks.items() if name in self._seen}
 
@@ -139,13 +139,14 @@ class LoadMonitor:
     def _outlook(self, of: list[ReplicaStatus]) -> LoadOutlook:
         """For one replica, or summed over several. Arrivals and those who wait are taken to spread evenly."""
         share = len(of) / max(len(self._seen), 1)
-        return outlook(
+        made = outlook(
             self._arrivals,
             self._load(of, share, sum(s.seats for s in of)),
             prompt_tokens=self._demand.prompt_tokens,
             attainment=self._demand.attainment(),
             settings=self._live.now.outlook,
         )
+        return made.model_copy(update={"at_s": time.time()})
 
     def _load(self, of: list[ReplicaStatus], share: float, seats: int) -> ReplicaLoad:
         return ReplicaLoad(
@@ -163,7 +164,7 @@ class LoadMonitor:
         load = self._load(fresh, 1.0, UNBOUNDED)
         expected = outlook(self._demand.arrivals, load, 0.0, {}, ahead).expected_batch_p90
         view = ScaleView(
-            at_s=time.time(),
+            at_s=time.monotonic(),
             replicas=len(fresh) if self._scale is None else self._scale.desired,
             expected_batch=expected,
             batch_limit=self._batch_limit(fresh),

@@ -15,11 +15,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_s = 1000.0
+        self.jump_s = 0.0  # of the wall clock
 
-    def time(self) -> float:
+    def monotonic(self) -> float:
         return self.now_s
 
-    monotonic = time
+    def time(self) -> float:
+        return self.now_s + self.jump_s
 
 
 @pytest.fixture
@@ -66,6 +68,26 @@ async def test_the_outlook_sees_this_replicas_batch_and_the_fleets_arrivals(cloc
     assert outlook.expected_batch_p50 > 2
     assert (await monitor.fleet()).outlook.arrival_rps == pytest.approx(40, rel=0.2)
     assert outlook.arrival_rps == pytest.approx(20, rel=0.2)
+
+
+@pytest.mark.parametrize("jump_s", [-7200, 7200])
+async def test_a_wall_clock_that_jumps_moves_no_forecast_and_forgets_nobody(clock: Clock, jump_s: float) -> None:
+    even, jumped = [await figures_after(clock, jump) for jump in (0, jump_s)]
+    assert jumped == pytest.approx(even)
+    assert even[:2] == pytest.approx([20, 0.5], rel=0.2)
+
+
+async def figures_after(clock: Clock, jump_s: float) -> list[float]:
+    """Forecast and attainment after 20 s, the wall clock having jumped in the middle."""
+    monitor = LoadMonitor()
+    for tick in range(80):
+        await monitor.exchange(status("a", batch=4, received=5 * tick))
+        await monitor.door(door(5 * tick, finished=4 * tick, attained=2 * tick))
+        clock.now_s += 0.25
+        clock.jump_s = jump_s if tick >= 40 else 0
+    slo = await monitor.slo()
+    assert slo.outlook.at_s == clock.time()
+    return [slo.arrival_rps, slo.classes["a"].attainment or 0, slo.outlook.arrival_rps, slo.desired_replicas]
 
 
 async def test_a_restarted_monitor_counts_no_arrivals_from_before_it(clock: Clock) -> None:

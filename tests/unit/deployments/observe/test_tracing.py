@@ -69,6 +69,15 @@ def test_an_exporter_that_raises_is_counted_and_said_once(caplog: pytest.LogCapt
     assert 'x_total{outcome="failed"} 6.0' in spans.exposition("x")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's file that is always full")
+def test_a_full_disk_is_counted_and_costs_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    spans = Spans(FAST, "test", lambda: 1.0, FileExporter(Path("/dev/full"), most_bytes=1 << 20))
+    some(spans, 3)
+    spans.flush()
+    assert (spans.counts["failed"], spans.counts["exported"]) == (3, 0)
+    assert len([r for r in caplog.records if "not exported" in r.message]) == 1
+
+
 def test_nobody_listens_at_the_otlp_endpoint() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
