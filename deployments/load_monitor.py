@@ -23,7 +23,7 @@ UNBOUNDED = 1 << 30  # seats of a fleet that may grow
 
 
 class LoadMonitor:
-    """Holds nothing that the next rounds of reports would not bring back. The wall clock is told, not used: it jumps."""
+    """Holds nothing that the next rounds of reports would not bring back. The wall clock is told, not used."""
 
     def __init__(self) -> None:
         self._live = Live(MonitorConfig())
