@@ -12,6 +12,7 @@ from tests.cluster.service import Service, config
 
 ROOT = Path(__file__).parents[2]
 STEPS = {"step_ms": 40, "draft_ms": 2, "ttft_ms": 30, "max_num_seqs": 8}
+HUNG_S = 3
 PAIR = {
     "kind": "vllm",
     "model": str(ROOT / ".models" / "target-30m"),
@@ -27,7 +28,11 @@ PAIR = {
 
 def fake(replicas: int, **engine: Any) -> dict[str, Any]:
     """Engines that take real steps' time, so that streams last about a second."""
-    return config(replicas=replicas, ongoing=12, engine=STEPS | engine)
+    found = config(replicas=replicas, ongoing=12, engine=STEPS | engine)
+    replica = found["applications"][0]["deployments"][-1]
+    replica["health_check_timeout_s"] = 2
+    replica["user_config"]["stalled_after_s"] = HUNG_S
+    return found
 
 
 def pair(replicas: int) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """`python -m tests.faults.kills`: kill -9 of every part of the service, at every moment, while clients ask.
 
+Or SIGSTOP: a part that hangs is found out by its steps, or by Serve asking how it does.
+
 What must hold: a request that has not begun is served elsewhere or gets 429 or 503 with Retry-After; a stream whose
 engine is lost ends in one error event; one whose connection is lost ends without [DONE]; the service comes back.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -15,11 +18,12 @@ from itertools import product
 from typing import Any
 
 from benchmarks.clients import Clients, Outcome, clients
+from benchmarks.servers import title
 from tests.cluster.service import Service
 from tests.faults import graphs, victims
 from tests.faults.result import Row, row, save, show
 
-MOMENTS = ("start", "prefill", "stream", "swap")
+MOMENTS = ("start", "prefill", "stream", "swap", "stopped")
 ENDS: dict[str, frozenset[Outcome]] = {
     "replica": frozenset({"error event"}),
     "engine core": frozenset({"error event"}),
@@ -69,11 +73,13 @@ async def tried(service: Service, case: Case) -> Row:
             await _moment(service, load, case)
             open_, streams = len(load.open), len(load.streaming())
             killed_s = time.monotonic()
-            gone = victims.kill(case.victim)
+            engines = victims.pids("engine core") | victims.pids("worker")
+            gone = victims.kill(case.victim, signal.SIGSTOP if case.moment == "stopped" else signal.SIGKILL)
             back_s = await _back(service, case, gone, killed_s)
             await asyncio.sleep(1)
         judged = row(case.name, load.ended, ENDS[case.victim], **_figures(load, killed_s, open_, streams, back_s))
-    return replace(judged, wrong=judged.wrong + _wrong(judged, case))
+    left = [f"process {pid} of a lost engine is still there" for pid in engines if "VLLM" in title(pid)]
+    return replace(judged, wrong=judged.wrong + _wrong(judged, case) + left)
 
 
 async def _moment(service: Service, load: Clients, case: Case) -> None:
@@ -120,6 +126,8 @@ def _wrong(judged: Row, case: Case) -> list[str]:
     """What does not hold beside the requests themselves."""
     found = [] if judged.figures["whole again s"] is not None else [f"not as before within {case.within_s:.0f} s"]
     slowest_s = judged.figures["slowest s"] or 0.0
+    if case.moment == "stopped":  # who was sent there waits until it is found out
+        return found
     return found + ([f"an answer took {slowest_s:.1f} s"] if slowest_s > SERVED_WITHIN_S else [])
 
 
@@ -129,7 +137,8 @@ def cases(engine: str, only: list[str]) -> list[Case]:
         of = [Case(v, m, 1, "demo", 8, 120, 240) for v, m in product(("engine core", "worker", "replica"), MOMENTS)]
     else:
         parts = [("replica", 2), ("replica", 1), ("monitor", 2), ("ingress", 2), ("proxy", 2)]
-        of = [Case(victim, moment, replicas) for (victim, replicas), moment in product(parts, MOMENTS)]
+        every = [Case(victim, moment, replicas) for (victim, replicas), moment in product(parts, MOMENTS)]
+        of = [case for case in every if case.moment != "stopped" or case.victim == "replica"]
     return [case for case in of if not only or case.victim in only]
 
 
