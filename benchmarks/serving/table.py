@@ -46,6 +46,10 @@ class Cell:
             found[name] = {q: _mean([row[name][q] for row in every]) for q in ("p50", "p90", "p99")}
         classes = self.runs[0].result["classes"]
         found["by_class"] = {c: _mean([r.result["classes"][c]["attainment"] for r in self.runs]) for c in classes}
+        found["tpot_p90_ms"] = {
+            c: _mean([r.result["classes"][c]["tpot_ms"]["p90"] for r in self.runs]) for c in classes
+        }
+        found["tpot_slo_ms"] = {c.name: c.tpot_ms for c in self.runs[0].scenario.classes}
         found["rounds"] = len(self.runs)
         return found | self.speculation()
 
@@ -135,16 +139,32 @@ def _readme(numbers: dict[str, dict[str, Any]], compared: dict[str, Any], captio
         for arm, figures in row.items()
     ]
     made = "Made by `python -m benchmarks.serving`; raw runs are in the folders beside this file.\n"
-    return f"# Stock vLLM and our engine, same HTTP server\n\n{caption}.\n\n{made}\n{head}{''.join(rows)}"
+    whole = f"# Stock vLLM and our engine, same HTTP server\n\n{caption}.\n\n{made}\n{head}{''.join(rows)}"
+    return f"{whole}\n## By class\n\n{_by_class(numbers)}"
+
+
+def _by_class(numbers: dict[str, dict[str, Any]]) -> str:
+    """Attained share, and P90 TPOT beside its objective, of each class."""
+    every = [figures for row in numbers.values() for figures in row.values()]
+    if not every:
+        return ""
+    slo_ms = every[0]["tpot_slo_ms"]
+    titles = ["load", "arm", *(f"{c}: attained, TPOT p90 ms (objective {_figure(ms)})" for c, ms in slo_ms.items())]
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for load, row in numbers.items():
+        for arm, f in row.items():
+            shown = [f"{_percent(f['by_class'][c])}, {_figure(f['tpot_p90_ms'][c])}" for c in slo_ms]
+            lines.append("| " + " | ".join([load, arm, *shown]) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _row(load: str, arm: str, f: dict[str, Any], ratio: dict[str, Any] | None) -> str:
     times = [" / ".join(_figure(f[name][q]) for q in ("p50", "p90", "p99")) for name in ("tpot_ms", "ttft_ms")]
     goodput = "1" if ratio is None else "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**ratio["goodput"])
-    wasted = "-" if f["wasted_share"] is None else f"{100 * f['wasted_share']:.0f} %"
+    wasted = _percent(f["wasted_share"])
     own = [_figure(f.get(name)) for name in ("decide_ms", "switches_per_min")]
-    own.append(f"{100 * f['foreign_share']:.0f} %")
-    shown = [_figure(f["goodput_tokens_per_s"]), goodput, f"{100 * f['attainment']:.0f} %", _figure(f["tokens_per_s"])]
+    own.append(_percent(f["foreign_share"]))
+    shown = [_figure(f["goodput_tokens_per_s"]), goodput, _percent(f["attainment"]), _figure(f["tokens_per_s"])]
     return "| " + " | ".join([load, arm, str(f["rounds"]), *shown, *times, _figure(f["k"]), wasted, *own]) + " |\n"
 
 
@@ -173,6 +193,10 @@ def _mean(values: list[float | None]) -> float | None:
 
 def _rise(before: Mapping[str, int], after: Mapping[str, int]) -> Counter[str]:
     return Counter({k: n - before.get(k, 0) for k, n in after.items() if n > before.get(k, 0)})
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
 
 
 def _figure(value: float | None) -> str:

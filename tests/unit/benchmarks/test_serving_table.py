@@ -54,6 +54,8 @@ def test_figures_of_an_arm(out: Path) -> None:
     assert figures["switches_per_min"] == pytest.approx(90, rel=0.1)
     assert figures["by_class"]["urgent"] == 1
     assert found["stock_off"].figures()["by_class"]["urgent"] == 0
+    assert figures["tpot_p90_ms"]["urgent"] == pytest.approx(30)
+    assert figures["tpot_slo_ms"]["urgent"] == 40
 
 
 def test_ratios_are_paired_with_the_baseline(out: Path) -> None:
@@ -73,6 +75,7 @@ def test_the_page_says_what_it_was_run_on(out: Path) -> None:
     table.write(out, ORIGIN)
     page = (out / "README.md").read_text()
     assert "grown 270m target" in page
-    assert page.count("| low |") == 2
+    assert page.count("| low |") == 4  # two arms, in two tables
+    assert "| low | slo_goodput | 100 %, 30 |" in page
     assert "<svg" in (out / "goodput.svg").read_text()
     assert set(json.loads((out / "summary.json").read_text())) == {"figures", "ratios_to_stock_off"}
