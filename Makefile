@@ -80,8 +80,19 @@ test: $(STAMP) models ## Everything: unit, local, cluster, engine
 # CASES: generated requests for each route; many minutes on a busy machine
 CASES ?= 200
 .PHONY: faults
-faults: $(STAMP) ## Bad input: CASES requests a route made from the schema, and a table of what was lost
+faults: $(STAMP) models ## Bad input, kills, bad policies, reload storm, overload: tables of what was lost
 	@python -W ignore -m tests.faults.schema $(CASES)
+	@python -m tests.faults.kills
+	@python -m tests.faults.kills --engine vllm
+	@python -m tests.faults.policies
+	@python -m tests.faults.storm
+	@python -m tests.faults.abuse
+
+# MINUTES=480 was never run here: it is the same command
+MINUTES ?= 60
+.PHONY: soak
+soak: $(STAMP) models ## The service for MINUTES at 80 % of what it can do: leaks, counts, greedy identity
+	@python -m benchmarks.soak --minutes $(MINUTES)
 
 .PHONY: models
 models: .models/target-30m/config.json .models/target-270m/config.json ## Grow the demo target to 30M and 270M parameters

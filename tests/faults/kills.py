@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from benchmarks.clients import Clients, Outcome, clients
+from benchmarks.clients import Clients, Outcome, Request, clients
 from benchmarks.servers import title
 from tests.cluster.service import Service
 from tests.faults import graphs, victims
@@ -33,7 +33,7 @@ ENDS: dict[str, frozenset[Outcome]] = {
     "proxy": frozenset({"closed"}),
 }
 """How requests under way may end when that part is killed."""
-FIGURES = ["open", "streams", "slowest s", "served again s", "whole again s"]
+FIGURES = ["open", "streams", "cut", "slowest s", "served again s", "whole again s"]
 POLICIES = [{"name": "fixed", "params": {"k": 2}}, {"name": "fixed", "params": {"k": 3}}]
 SERVED_WITHIN_S = 5.0
 
@@ -77,7 +77,9 @@ async def tried(service: Service, case: Case) -> Row:
             gone = victims.kill(case.victim, signal.SIGSTOP if case.moment == "stopped" else signal.SIGKILL)
             back_s = await _back(service, case, gone, killed_s)
             await asyncio.sleep(1)
-        judged = row(case.name, load.ended, ENDS[case.victim], **_figures(load, killed_s, open_, streams, back_s))
+        cut = _cut(load.ended, case, killed_s)
+        figures = _figures(load.ended, killed_s, back_s) | {"open": open_, "streams": streams, "cut": len(cut)}
+        judged = row(case.name, [r for r in load.ended if r not in cut], ENDS[case.victim], **figures)
     left = [f"process {pid} of a lost engine is still there" for pid in engines if "VLLM" in title(pid)]
     return replace(judged, wrong=judged.wrong + _wrong(judged, case) + left)
 
@@ -109,13 +111,20 @@ async def _until(true: Any, within_s: float) -> None:
             await asyncio.sleep(0.005)
 
 
-def _figures(load: Clients, killed_s: float, open_: int, streams: int, back_s: float | None) -> dict[str, float | None]:
-    later = [request for request in load.ended if request.sent_s > killed_s]
+def _cut(ended: list[Request], case: Case, killed_s: float) -> list[Request]:
+    """Requests that were inside the killed ingress or proxy and had not begun: nobody is left who knows of them.
+
+    The client of a lost proxy sees its connection end; for a lost ingress Serve's proxy answers 500.
+    """
+    early = [r for r in ended if r.sent_s < killed_s and not r.first_s and r.outcome in ("closed", "lost")]
+    return early if case.victim in ("ingress", "proxy") else []
+
+
+def _figures(ended: list[Request], killed_s: float, back_s: float | None) -> dict[str, float | None]:
+    later = [request for request in ended if request.sent_s > killed_s]
     known = [request.answered_s - request.sent_s for request in later if request.answered_s]
     served = [request.answered_s - killed_s for request in later if request.outcome == "served" and request.answered_s]
     return {
-        "open": open_,
-        "streams": streams,
         "slowest s": max(known, default=None),
         "served again s": min(served, default=None),
         "whole again s": back_s,
