@@ -155,6 +155,10 @@ class Door:
                 without_seat |= {first.of}
         return held
 
+    def staffed(self) -> bool:
+        """Whether it knows of a replica."""
+        return bool(self._replicas)
+
     def waiting(self) -> dict[str, int]:
         """Held now, by class."""
         return self._line.lengths()

@@ -123,9 +123,10 @@ class Ingress:
         return Response(head.body, head.status, media_type="application/json")
 
     async def ready(self) -> Response:
-        """200 when a replica reports: send traffic."""
+        """200 when a replica reports, and the door has heard of one: send traffic."""
         await self._watch.started()
-        if await self._dispatch.ready(self._live.now):
+        served = self._door.staffed() or not self._live.now.admission
+        if served and await self._dispatch.ready(self._live.now):
             return JSONResponse({"status": "ready"})
         raise ApiError(503, "no replica is ready to serve", retry_after_s=self._live.now.retry_after_s)
 

@@ -17,6 +17,15 @@ async def test_health_version_and_schema(http: httpx.AsyncClient) -> None:
     assert "/v1/chat/completions" in (await http.get("/openapi.json")).json()["paths"]
 
 
+async def test_an_ingress_whose_door_knows_of_nobody_is_not_ready(
+    ingress: Ingress, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingress._door, "staffed", lambda: False)
+    assert (await http.get("/health")).status_code == 503
+    ingress.reconfigure({"admission": False})
+    assert (await http.get("/health")).status_code == 200
+
+
 async def test_a_reload_is_shown_by_v1_policy_and_a_bad_one_is_not_applied(
     handles: tuple[Any, Any], http: httpx.AsyncClient
 ) -> None:

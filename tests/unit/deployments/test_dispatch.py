@@ -6,6 +6,7 @@ import pytest
 from grpc import RpcError
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
+from deployments.backend import EngineFailed
 from deployments.calls import Call, Head
 from deployments.dispatch import Dispatch
 from deployments.errors import ApiError, NoReplicaError
@@ -63,7 +64,7 @@ async def rest(parts: AsyncIterator[bytes]) -> list[bytes]:
     return [part async for part in parts]
 
 
-@pytest.mark.parametrize("error", [ActorDiedError(), ActorUnavailableError("away", bytes(16)), RpcError()])
+@pytest.mark.parametrize("error", [ActorDiedError(), EngineFailed("dead"), RpcError()])
 async def test_lost_after_the_first_part_ends_in_one_error_event(error: Exception) -> None:
     handle = Handle([HEAD, b"second", error])
     service, metrics = dispatch(handle)
@@ -76,10 +77,11 @@ async def test_lost_after_the_first_part_ends_in_one_error_event(error: Exceptio
 
 
 async def test_lost_before_the_first_part_another_is_tried() -> None:
-    service, metrics = dispatch(Handle([ActorDiedError()], [ActorUnavailableError("away", bytes(16))], [HEAD]))
-    head, _ = await service.open(CALL, IngressConfig(attempts=3))
+    away = ActorUnavailableError("away", bytes(16))
+    service, metrics = dispatch(Handle([ActorDiedError()], [away], [EngineFailed("dead")], [HEAD]))
+    head, _ = await service.open(CALL, IngressConfig(attempts=4))
     assert head == HEAD
-    assert "adaspec_retries_total 2.0" in metrics.exposition()
+    assert "adaspec_retries_total 3.0" in metrics.exposition()
 
 
 @pytest.mark.parametrize(
