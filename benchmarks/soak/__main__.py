@@ -58,7 +58,7 @@ class Soak:
 
     async def run(self) -> dict[str, Any]:
         """References, capacity, then the soak itself."""
-        async with clients(self.service.url, deadline_s=180) as load:
+        async with clients(self.service.url, deadline_s=600) as load:
             self.mix.learn([await load.send(body) for body in self.mix.references()])
             await self._swap(POLICIES[0])
             self.rps = self.options.load * await capacity_rps(load, self.mix.draw, SEATS, self.options.capacity_s)
