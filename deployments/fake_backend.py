@@ -58,7 +58,7 @@ class FakeBackend:
     async def set_policy(self, spec: PolicySpec) -> dict[str, Any]:
         try:
             build(spec, PolicyContext(self.engine.k_max, default_models(self.engine.k_max)))
-        except PolicyError as error:
+        except (PolicyError, SystemExit) as error:
             raise PolicyRefused(str(error)) from error
         if spec.name != self.spec.name:
             self._learned_tokens = 0

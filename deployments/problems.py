@@ -50,6 +50,13 @@ def of_policy(spec: PolicySpec, k_max: int, prefix: str = "policy") -> list[Prob
     return []
 
 
+def of_refusal(spec: PolicySpec, said: str) -> Problem:
+    """What an engine said of a policy; like `PolicyError` it begins with the field, if it knows one."""
+    field, _, fix = said.partition(": ")
+    known = field.startswith("policy.")
+    return Problem(field=field if known else "policy", value=spec.name, fix=fix if known else said)
+
+
 def short(value: Any) -> Any:
     """The value as given if it is small and JSON-able, its text otherwise: a value may be large, or hold itself."""
     if value is None or isinstance(value, bool | int | float):

@@ -22,13 +22,13 @@ from deployments.calls import Call, Head, answer, whole
 from deployments.live import Live
 from deployments.observe import speculation
 from deployments.observe.spans import Spans
-from deployments.problems import Problem, of_policy
+from deployments.problems import Problem, of_policy, of_refusal
 from deployments.progress import Progress
 from deployments.replica_metrics import ReplicaMetrics
 from deployments.settings import AppArgs, ReplicaConfig
 from deployments.status import ReplicaStatus
 from policies.exchange import LoadOutlook, ReplicaReport
-from policies.registry import PolicySpec
+from policies.registry import PolicySpec, imports
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,8 @@ class Replica:
         parsed = self._live.parse(user_config)
         if isinstance(parsed, list):
             return parsed
-        problems = of_policy(parsed.policy, self.engine.k_max)
+        # A user's module is imported in the engine alone, whose watchdog ends a loop; here nothing would.
+        problems = [] if imports(parsed.policy) else of_policy(parsed.policy, self.engine.k_max)
         if not problems:
             problems = await self._set_policy(parsed.policy)
         if not problems:
@@ -168,7 +169,7 @@ class Replica:
         try:
             await self.backend.set_policy(spec)
         except (PolicyRefused, EngineFailed) as error:
-            return [Problem(field="policy", value=spec.name, fix=str(error))]
+            return [of_refusal(spec, str(error))]
         self._serving, self._policy_at_s = spec, time.time()
         return []
 

@@ -64,6 +64,16 @@ def check(spec: PolicySpec, k_max: int) -> None:
     build(spec, PolicyContext(k_max=k_max, models=default_models(k_max)))
 
 
+def imports(spec: PolicySpec) -> bool:
+    """Whether building it imports a module that is not ours: its own, or a policy's inside it."""
+    names = [spec.name]
+    inner: Any = spec.params
+    while isinstance(inner, dict) and isinstance(inner := inner.get("policy"), dict):
+        names.append(str(inner.get("name")))
+        inner = inner.get("params")
+    return any(":" in name for name in names)
+
+
 def _find(name: str) -> type[BasePolicy[Any]] | Callable[..., Any]:
     path = CONTROLLERS.get(name, name)
     module, _, attribute = path.partition(":")

@@ -1,10 +1,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployments.backend import EngineFailed
+from deployments.backend import EngineFailed, PolicyRefused
 from deployments.calls import Call, Head
 from deployments.progress import Progress
 from deployments.replica import Replica
@@ -80,6 +81,29 @@ async def test_whatever_the_engine_raises_a_reload_only_records_it(
     assert status.last_rejection is not None
     assert status.last_rejection.problems[0].fix == "no room"
     assert status.policy.name == "off"
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_a_users_module_is_imported_by_the_engine_alone(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrapped: bool
+) -> None:
+    """In the replica's own process nothing could end a loop, and every stream of the replica would stand still."""
+
+    async def refuse(_: object) -> None:
+        raise PolicyRefused("policy.name: cannot import: not done within adaspec.build_limit_ms = 5000")
+
+    monkeypatch.setattr(replica.backend, "set_policy", refuse)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "imported_here.py").write_text("raise KeyboardInterrupt('imported in the replica')")
+    spec: dict[str, Any] = {"name": "imported_here:policy"}
+    if wrapped:
+        spec = {"name": "steady", "params": {"policy": {"name": "probed", "params": {"policy": spec}}}}
+    await replica.reconfigure({"policy": spec})
+    rejection = (await replica.status()).last_rejection
+    assert rejection is not None
+    (problem,) = rejection.problems
+    assert (problem.field, problem.value) == ("policy.name", spec["name"])
+    assert problem.fix.startswith("cannot import")
 
 
 async def test_the_outlook_arrives_in_the_engine_and_metrics_are_sent_when_wanted(
