@@ -21,7 +21,7 @@ def faultless(rows: list[Row]) -> bool:
 
 @pytest.mark.parametrize("victim", ["replica", "ingress"])
 def test_a_part_killed_in_the_middle_of_streams_loses_nothing(service: Service, victim: str) -> None:
-    assert faultless(kills.run(service, [Case(victim, "stream", 2)], "fake"))
+    assert faultless(kills.run(service, [Case(victim, "stream")], "fake"))
 
 
 def test_good_and_bad_configs_in_turn_lose_nothing_and_the_last_good_one_is_live(service: Service) -> None:
@@ -36,4 +36,4 @@ def test_clients_that_leave_or_come_all_at_once_leave_nothing_behind(service: Se
     service.deploy(graphs.fake(2))
     service.ready(2)
     few = argparse.Namespace(disconnects=60, connects=60, seconds=3.0)
-    assert faultless(asyncio.run(abuse.run(service, Case("", "", 2), few)))
+    assert faultless(asyncio.run(abuse.run(service, Case(), few)))

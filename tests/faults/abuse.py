@@ -141,7 +141,7 @@ def main() -> int:
         service.deploy(graphs.pair(1) if options.engine == "vllm" else graphs.fake(REPLICAS))
         service.ready(replicas)
         model = "demo" if options.engine == "vllm" else "fake"
-        rows = asyncio.run(run(service, Case("", "", replicas, model), options))
+        rows = asyncio.run(run(service, Case(replicas=replicas, model=model), options))
     show(rows, FIGURES)
     save(f"abuse_{options.engine}", rows, vars(options))
     return 0 if all(of.good for of in rows) else 1

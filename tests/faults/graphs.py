@@ -26,10 +26,11 @@ PAIR = {
 }
 
 
-def fake(replicas: int, **engine: Any) -> dict[str, Any]:
+def fake(replicas: int, ingresses: int = 1) -> dict[str, Any]:
     """Engines that take real steps' time, so that streams last about a second."""
-    found = config(replicas=replicas, ongoing=12, engine=STEPS | engine)
-    replica = found["applications"][0]["deployments"][-1]
+    found = config(replicas=replicas, ongoing=12, engine=STEPS)
+    ingress, _, replica = found["applications"][0]["deployments"]
+    ingress["num_replicas"] = ingresses
     replica["health_check_timeout_s"] = 2
     replica["user_config"]["stalled_after_s"] = HUNG_S
     return found

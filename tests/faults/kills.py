@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -35,16 +36,17 @@ ENDS: dict[str, frozenset[Outcome]] = {
 """How requests under way may end when that part is killed."""
 FIGURES = ["open", "streams", "cut", "slowest s", "served again s", "whole again s"]
 POLICIES = [{"name": "fixed", "params": {"k": 2}}, {"name": "fixed", "params": {"k": 3}}]
-SERVED_WITHIN_S = 5.0
+SERVED_WITHIN_S, ALONE_S = 5.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """`clients` ask one after the other for `tokens` each, while one `victim` of `replicas` is killed."""
 
-    victim: str
-    moment: str
-    replicas: int
+    victim: str = ""
+    moment: str = ""
+    replicas: int = 2
+    ingresses: int = 1
     model: str = "fake"
     clients: int = 12
     tokens: int = 40
@@ -62,7 +64,14 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.victim} 1 of {self.replicas}, {self.moment}"
+        there_are = {"replica": self.replicas, "ingress": self.ingresses}
+        count = f" 1 of {there_are[self.victim]}" if self.victim in there_are else ""
+        return f"{self.victim}{count}, {self.moment}"
+
+    @property
+    def served_within_s(self) -> float:
+        """The only door is closed until another process has started; Serve's proxy keeps who asks waiting."""
+        return ALONE_S if self.victim == "proxy" or (self.victim, self.ingresses) == ("ingress", 1) else SERVED_WITHIN_S
 
 
 async def tried(service: Service, case: Case) -> Row:
@@ -70,12 +79,12 @@ async def tried(service: Service, case: Case) -> Row:
     async with clients(service.url, deadline_s=30) as load:
         async with load.loops(case.clients, case.body):
             await _until(lambda: len(load.streaming()) >= case.clients // 3, case.within_s)
-            await _moment(service, load, case)
+            count, gone = len(victims.pids(case.victim)), await _moment(service, load, case)
             open_, streams = len(load.open), len(load.streaming())
             killed_s = time.monotonic()
             engines = victims.pids("engine core") | victims.pids("worker")
-            gone = victims.kill(case.victim, signal.SIGSTOP if case.moment == "stopped" else signal.SIGKILL)
-            back_s = await _back(service, case, gone, killed_s)
+            os.kill(gone, signal.SIGSTOP if case.moment == "stopped" else signal.SIGKILL)
+            back_s = await _back(service, case, gone, count, killed_s)
             await asyncio.sleep(1)
         cut = _cut(load.ended, case, killed_s)
         figures = _figures(load.ended, killed_s, back_s) | {"open": open_, "streams": streams, "cut": len(cut)}
@@ -84,22 +93,25 @@ async def tried(service: Service, case: Case) -> Row:
     return replace(judged, wrong=judged.wrong + _wrong(judged, case) + left)
 
 
-async def _moment(service: Service, load: Clients, case: Case) -> None:
+async def _moment(service: Service, load: Clients, case: Case) -> int:
+    """Waits for it; the process to harm then."""
+    before = victims.pids(case.victim)
     if case.moment == "start":
-        gone = victims.kill(case.victim)
-        await asyncio.to_thread(victims.another, case.victim, {gone})
-    elif case.moment == "prefill":
+        os.kill(min(before), signal.SIGKILL)
+        return await asyncio.to_thread(victims.another, case.victim, before)
+    if case.moment == "prefill":
         await _until(lambda: len(load.opening()) >= 2, case.within_s)
     elif case.moment == "swap":
         await asyncio.to_thread(service.reload, policy=POLICIES[1])
     else:
         await _until(lambda: len(load.streaming()) >= case.clients // 2, case.within_s)
+    return min(before)
 
 
-async def _back(service: Service, case: Case, gone: int, killed_s: float) -> float | None:
+async def _back(service: Service, case: Case, gone: int, count: int, killed_s: float) -> float | None:
     """Seconds until all is as before; None: not in time."""
     while time.monotonic() - killed_s < case.within_s:
-        if await asyncio.to_thread(victims.whole, service, case.replicas, case.victim, gone):
+        if await asyncio.to_thread(victims.whole, service, case.replicas, case.victim, gone, count):
             return time.monotonic() - killed_s
         await asyncio.sleep(0.1)
     return None
@@ -137,16 +149,19 @@ def _wrong(judged: Row, case: Case) -> list[str]:
     slowest_s = judged.figures["slowest s"] or 0.0
     if case.moment == "stopped":  # who was sent there waits until it is found out
         return found
-    return found + ([f"an answer took {slowest_s:.1f} s"] if slowest_s > SERVED_WITHIN_S else [])
+    return found + ([f"an answer took {slowest_s:.1f} s"] if slowest_s > case.served_within_s else [])
 
 
 def cases(engine: str, only: list[str]) -> list[Case]:
     """The matrix; `only`: victims."""
     if engine == "vllm":
-        of = [Case(v, m, 1, "demo", 8, 120, 240) for v, m in product(("engine core", "worker", "replica"), MOMENTS)]
+        pair = Case(replicas=1, model="demo", clients=8, tokens=120, within_s=240)
+        of = [replace(pair, victim=v, moment=m) for v, m in product(("engine core", "worker", "replica"), MOMENTS)]
     else:
-        parts = [("replica", 2), ("replica", 1), ("monitor", 2), ("ingress", 2), ("proxy", 2)]
-        every = [Case(victim, moment, replicas) for (victim, replicas), moment in product(parts, MOMENTS)]
+        both = Case()
+        parts = [replace(both, victim=victim) for victim in ("replica", "monitor", "ingress", "proxy")]
+        parts += [replace(both, victim="replica", replicas=1), replace(both, victim="ingress", ingresses=2)]
+        every = [replace(part, moment=moment) for part, moment in product(parts, MOMENTS)]
         of = [case for case in every if case.moment != "stopped" or case.victim == "replica"]
     return [case for case in of if not only or case.victim in only]
 
@@ -155,7 +170,7 @@ def run(service: Service, matrix: list[Case], engine: str) -> list[Row]:
     """One after the other, each on a service that is as it was."""
     rows = []
     for case in matrix:
-        service.deploy(graphs.pair(case.replicas) if engine == "vllm" else graphs.fake(case.replicas))
+        service.deploy(graphs.pair(case.replicas) if engine == "vllm" else graphs.fake(case.replicas, case.ingresses))
         service.ready(case.replicas)
         rows.append(asyncio.run(tried(service, case)))
         show(rows[-1:], FIGURES)

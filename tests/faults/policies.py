@@ -25,7 +25,7 @@ async def tried(service: Service, name: str, seconds: float) -> Row:
     kind, pids = COUNTED[name], await asyncio.to_thread(service.pids)
     before = await asyncio.to_thread(service.total, "adaspec_fallbacks_total", kind=kind)
     async with clients(service.url, deadline_s=30) as load:
-        async with load.loops(12, Case("", "", REPLICAS).body):
+        async with load.loops(12, Case().body):
             await asyncio.to_thread(live, service, f"tests.faults.own_policies:{name}")
             await asyncio.sleep(seconds)
         counted = await asyncio.to_thread(service.total, "adaspec_fallbacks_total", kind=kind) - before

@@ -46,7 +46,7 @@ async def storm(service: Service, swaps: int, seconds: float) -> Row:
     """Swaps evenly over the time; then the last good one, and one more bad one."""
     pids, before = await asyncio.to_thread(service.pids), await asyncio.to_thread(outcomes, service)
     async with clients(service.url, deadline_s=30) as load:
-        async with load.loops(12, Case("", "", REPLICAS).body):
+        async with load.loops(12, Case().body):
             began_s = time.monotonic()
             for number, config in enumerate(sequence(swaps)):
                 await asyncio.sleep(max(0.0, began_s + number * seconds / swaps - time.monotonic()))

@@ -23,11 +23,9 @@ def pids(what: str) -> set[int]:
     return {pid for pid in tree(os.getpid()) if TITLES[what] in title(pid)}
 
 
-def kill(what: str, number: signal.Signals = signal.SIGKILL) -> int:
-    """One of them; its process id."""
-    pid = min(pids(what))
-    os.kill(pid, number)
-    return pid
+def kill(what: str) -> None:
+    """One of them, at once."""
+    os.kill(min(pids(what)), signal.SIGKILL)
 
 
 def another(what: str, before: set[int], within_s: float = 120) -> int:
@@ -35,7 +33,7 @@ def another(what: str, before: set[int], within_s: float = 120) -> int:
     return int(min(eventually(lambda: pids(what) - before, within_s)))
 
 
-def whole(service: Service, replicas: int, what: str, gone: int) -> bool:
-    """`what` runs as another process, every replica that runs reports, and the service says it is ready."""
+def whole(service: Service, replicas: int, what: str, gone: int, count: int) -> bool:
+    """`count` of `what` run without the one that is gone, every replica reports, and the service says it is ready."""
     now = pids(what)
-    return bool(now) and gone not in now and service.answers(replicas) and service.pids() == pids("replica")
+    return len(now) == count and gone not in now and service.answers(replicas) and service.pids() == pids("replica")
