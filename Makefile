@@ -88,7 +88,7 @@ faults: $(STAMP) models ## Bad input, kills, bad policies, reload storm, overloa
 	@python -m tests.faults.storm
 	@python -m tests.faults.abuse
 
-# MINUTES=480 was never run here: it is the same command
+# Eight hours: make soak MINUTES=480
 MINUTES ?= 60
 .PHONY: soak
 soak: $(STAMP) models ## The service for MINUTES at 80 % of what it can do: leaks, counts, greedy identity

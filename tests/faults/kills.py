@@ -35,7 +35,7 @@ ENDS: dict[str, frozenset[Outcome]] = {
 }
 """How requests under way may end when that part is killed."""
 FIGURES = ["open", "streams", "cut", "slowest s", "served again s", "whole again s"]
-POLICIES = [{"name": "fixed", "params": {"k": 2}}, {"name": "fixed", "params": {"k": 3}}]
+SWAPPED = {"name": "fixed", "params": {"k": 3}}
 SERVED_WITHIN_S, ALONE_S = 5.0, 30.0
 
 
@@ -90,22 +90,24 @@ async def tried(service: Service, case: Case) -> Row:
         figures = _figures(load.ended, killed_s, back_s) | {"open": open_, "streams": streams, "cut": len(cut)}
         judged = row(case.name, [r for r in load.ended if r not in cut], ENDS[case.victim], **figures)
     left = [f"process {pid} of a lost engine is still there" for pid in engines if "VLLM" in title(pid)]
+    stale = case.moment == "swap" and any(p["policy"] != SWAPPED for p in service.policies())
+    left += ["the new policy is not live on every replica"] if stale else []
     return replace(judged, wrong=judged.wrong + _wrong(judged, case) + left)
 
 
 async def _moment(service: Service, load: Clients, case: Case) -> int:
     """Waits for it; the process to harm then."""
-    before = victims.pids(case.victim)
+    gone, before = victims.one(case.victim), victims.pids(case.victim)
     if case.moment == "start":
-        os.kill(min(before), signal.SIGKILL)
+        os.kill(gone, signal.SIGKILL)
         return await asyncio.to_thread(victims.another, case.victim, before)
     if case.moment == "prefill":
         await _until(lambda: len(load.opening()) >= 2, case.within_s)
     elif case.moment == "swap":
-        await asyncio.to_thread(service.reload, policy=POLICIES[1])
+        await asyncio.to_thread(service.reload, policy=SWAPPED)
     else:
         await _until(lambda: len(load.streaming()) >= case.clients // 2, case.within_s)
-    return min(before)
+    return gone
 
 
 async def _back(service: Service, case: Case, gone: int, count: int, killed_s: float) -> float | None:

@@ -23,9 +23,17 @@ def pids(what: str) -> set[int]:
     return {pid for pid in tree(os.getpid()) if TITLES[what] in title(pid)}
 
 
+def one(what: str) -> int:
+    """Of that part of the service. Raises RuntimeError where none runs."""
+    if not (found := pids(what)):
+        running = sorted({title(pid)[:60].strip() for pid in tree(os.getpid())})
+        raise RuntimeError(f"no {what} runs; what does: {running}")
+    return min(found)
+
+
 def kill(what: str) -> None:
     """One of them, at once."""
-    os.kill(min(pids(what)), signal.SIGKILL)
+    os.kill(one(what), signal.SIGKILL)
 
 
 def another(what: str, before: set[int], within_s: float = 120) -> int:
