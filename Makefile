@@ -12,11 +12,11 @@ export HF_HUB_OFFLINE := 1
 
 PYTHON := $(or $(PYTHON),$(shell for p in python3.11 python3.12; do $$p -c '' 2>/dev/null && echo $$p && break; done))
 LOCK := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
-# PyPI's torch is the CUDA build. A pip that was given its own wheels (find-links) takes the CPU build from there.
-# (grep -q would close the pipe early, which pipefail turns into a "no".)
-PYTORCH = $(shell $(PYTHON) -m pip config list 2>/dev/null | grep find-links >/dev/null \
-	|| echo --index-url https://download.pytorch.org/whl/cpu)
+# PyPI's torch is the CUDA build. The CPU build: pip's own wheels (find-links) if they have it, else PyTorch's index.
+PYTORCH := https://download.pytorch.org/whl/cpu
 PIP_INSTALL := .venv/bin/pip install -qq --no-deps
+CPU_TORCH = torch=$$(grep ^torch== requirements/cpu.txt); \
+	$(PIP_INSTALL) --no-index $$torch 2>/dev/null || $(PIP_INSTALL) --index-url $(PYTORCH) $$torch
 LOCKED := .venv/.locked-$(LOCK)
 STAMP := .venv/.installed
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -32,7 +32,7 @@ $(LOCKED): requirements/$(LOCK).txt requirements/dev.txt
 	@test -n "$(PYTHON)" || { echo "python3.11 or python3.12 is needed: none found on PATH" >&2; exit 1; }
 	@echo "venv: installing the $(LOCK) lock for $(PYTHON); this takes some minutes, once"
 	@$(PYTHON) -m venv --clear .venv
-	@$(if $(filter cpu,$(LOCK)),$(PIP_INSTALL) $(PYTORCH) -r <(grep ^torch== requirements/cpu.txt))
+	@$(if $(filter cpu,$(LOCK)),$(CPU_TORCH))
 	@$(PIP_INSTALL) --only-binary :all: -r requirements/$(LOCK).txt -r requirements/dev.txt
 	@touch $@
 
