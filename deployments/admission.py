@@ -86,13 +86,18 @@ class Door:
         return self._send(asked, chosen)
 
     def arrived(self, sent: Sent, replica: str, *, streamed: bool) -> Sent:
-        """Its first part is there. From another replica than wanted: Serve does not route to that one any more."""
+        """Its first part is there. From another replica than wanted: Serve does not route to that one now.
+
+        It stops, or it takes a new config and is back in a moment: the only one known is kept.
+        """
         if replica == sent.replica or not replica:
             if streamed and sent.ttft_s is not None:
                 self._margin = self._margin.seen(sent.ttft_s, _now_s() - sent.at_s)
             return sent
         moved = replace(sent, replica=replica)
-        self._leave_out(sent.replica)
+        self._doubted.pop(replica, None)
+        if len(self._replicas) > 1:
+            self._leave_out(sent.replica)
         self._ledger.sent(moved, _now_s())
         return moved
 

@@ -159,6 +159,18 @@ async def test_a_request_that_landed_elsewhere_counts_there() -> None:
     f.door.leave(sent)
 
 
+async def test_replicas_that_reload_one_after_the_other_leave_nobody_without_one() -> None:
+    fleet = [figures("a", seats=8), figures("b", seats=8, batch=1)]
+    f = Fixture(fleet, classes=[{"name": "default"}])
+    first = await f.enter()
+    assert (first.replica, f.door.arrived(first, "b", streamed=True).replica) == ("a", "b")  # a takes a new config
+    second = await f.enter()
+    assert (second.replica, f.door.arrived(second, "a", streamed=True).replica) == ("b", "a")  # now b does
+    assert (await f.enter()).replica == "b"
+    f.door.told(fleet)
+    assert sorted(f.door._replicas) == ["a", "b"]  # a has answered: no doubt about it
+
+
 async def test_first_tokens_that_come_late_leave_less_time_to_wait() -> None:
     f = Fixture([figures("a", seats=8, residence_s=1.0)])
     for _ in range(80):
