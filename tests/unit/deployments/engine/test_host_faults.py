@@ -1,5 +1,6 @@
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -136,6 +137,29 @@ def test_a_fault_while_a_policy_is_swapped_leaves_one_serving(hook: str, fault: 
     assert loop.report().fallbacks == {kind: 1}
     if hook == "init" and fault == "loop":
         assert "build_limit_ms = 60000" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import signal\nsignal.raise_signal(signal.SIGALRM)\nwhile True: pass", "build_limit_ms = 60000"),
+        ("raise ArithmeticError('planted')", "cannot import"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3"),
+        ("def broken(", "SyntaxError"),
+    ],
+    ids=["loop", "raise", "exit", "syntax"],
+)
+def test_a_policys_module_that_fails_at_import_leaves_the_old_policy_serving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    (tmp_path / "fails_at_import.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    loop = Loop(new_host("fixed", k=2))
+    answer = loop.host.set_policy("fails_at_import:policy", {})
+    assert not answer["ok"]
+    assert said in answer["error"]
+    assert loop.run(2) == [2, 2]
+    assert loop.report().fallbacks == {"reload_rejected": 1}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
