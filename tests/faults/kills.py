@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -168,14 +169,14 @@ def cases(engine: str, only: list[str]) -> list[Case]:
     return [case for case in of if not only or case.victim in only]
 
 
-def run(service: Service, matrix: list[Case], engine: str) -> list[Row]:
+def run(service: Service, matrix: list[Case], engine: str, after: Callable[[Row], None]) -> list[Row]:
     """One after the other, each on a service that is as it was."""
-    rows = []
+    rows: list[Row] = []
     for case in matrix:
         service.deploy(graphs.pair(case.replicas) if engine == "vllm" else graphs.fake(case.replicas, case.ingresses))
         service.ready(case.replicas)
         rows.append(asyncio.run(tried(service, case)))
-        show(rows[-1:], FIGURES)
+        after(rows[-1])
     return rows
 
 
@@ -188,9 +189,8 @@ def main() -> int:
     options = parser.parse_args()
     matrix = [case for case in cases(options.engine, options.victims) if case.moment in options.moments]
     with graphs.served() as service:
-        rows = run(service, matrix, options.engine)
+        rows = run(service, matrix, options.engine, lambda of: save(f"kills_{options.engine}", [of], vars(options)))
     show(rows, FIGURES)
-    save(f"kills_{options.engine}", rows, vars(options))
     return 0 if all(of.good for of in rows) else 1
 
 

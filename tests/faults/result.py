@@ -71,8 +71,9 @@ def show(rows: list[Row], figures: list[str]) -> None:
 
 
 def save(name: str, rows: list[Row], config: dict[str, Any]) -> None:
-    """`name`.json and `name`.provenance.json."""
+    """`name`.json with these rows in place of older ones of the same name, each with where it came from."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    files = {name: [asdict(of) for of in rows], f"{name}.provenance": provenance(config)}
-    for stem, content in files.items():
-        (RESULTS / f"{stem}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path, origin = RESULTS / f"{name}.json", provenance(config)
+    kept: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    found = {of["what"]: of for of in kept} | {of.what: asdict(of) | {"provenance": origin} for of in rows}
+    path.write_text(json.dumps(list(found.values()), indent=1) + "\n", encoding="utf-8")
