@@ -14,11 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deployments.config_file import read
 from deployments.preflight import folder_of, require_loadable
+from deployments.problems import Problem
 from deployments.profile.analysis import Findings, profile_of, report_of
 from deployments.profile.decisions import decisions
 from deployments.profile.design import Run, again, first_runs
@@ -79,7 +80,9 @@ def _arguments(argv: list[str] | None) -> Namespace:
 
 def _engine(args: Namespace) -> VllmEngine:
     """The config's engine, as it will be measured."""
-    raw = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    raw = read(args.config)
+    if isinstance(raw, Problem):
+        raise ValueError(str(raw))  # noqa: TRY004 - main's word for a config that is refused
     engine = AppArgs.model_validate(raw["applications"][0]["args"]).engine
     if not isinstance(engine, VllmEngine) or engine.draft is None:
         raise ValueError("args.engine: only a vLLM engine with a draft has anything to calibrate")

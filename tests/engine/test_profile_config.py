@@ -29,6 +29,10 @@ def test_a_config_with_nothing_to_calibrate_is_refused_before_anything_starts(
     assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_missing_config_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--config", str(tmp_path / "none.yaml")]) == 1
+@pytest.mark.parametrize("text", [None, "a: [1", "[]"])
+def test_a_config_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None) -> None:
+    file = tmp_path / "none.yaml"
+    if text is not None:
+        file.write_text(text)
+    assert main(["--config", str(file)]) == 1
     assert "none.yaml" in "".join(capsys.readouterr().err.split())
