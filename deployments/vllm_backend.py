@@ -17,10 +17,12 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from deployments import vllm_errors
 from deployments.backend import EngineFailed, PolicyRefused
 from deployments.preflight import require_loadable
 from deployments.profile.builtin import calibrate
@@ -58,6 +60,7 @@ class VllmBackend:
         self._processes = set(_children()) - before
         tasks = await self._llm.get_supported_tasks()
         app = build_app(args, tasks, self._llm.model_config)
+        vllm_errors.install(app)
         await init_app_state(self._llm, app.state, args, tasks)
         if self.engine.draft is not None and profile is None:
             shapes = await calibrate(self._llm, self._rpc, self.engine)
@@ -189,7 +192,9 @@ def engine_arguments(engine: VllmEngine) -> dict[str, Any]:
         "chat_template": engine.chat_template,
     }
     ours |= {name: value for name, value in optional.items() if value is not None}
-    return ours if engine.draft is None else ours | _speculation(engine)
+    if engine.draft is not None:
+        return ours | _speculation(engine)
+    return ours | ({"worker_cls": f"{ENGINE}.seeded.SeededWorker"} if current_platform.is_cpu() else {})
 
 
 def _speculation(engine: VllmEngine) -> dict[str, Any]:

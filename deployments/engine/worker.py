@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -16,21 +15,14 @@ from deployments.engine.host import PolicyHost
 from deployments.engine.proposer import AdaptiveDraftModel, AdaptiveEagle
 from deployments.engine.sampler import PlainWhenUndrafted, UndraftedMetadata
 from deployments.engine.scheduler import RIDER
+from deployments.engine.seeded import SeededWorker
 from deployments.engine.settings import EngineSettings
 from deployments.engine.step import StepBook
 from deployments.engine.supported import require_supported
 from policies.exchange import LoadOutlook
 
 
-def platform_worker() -> type[Any]:
-    """The stock worker for this machine."""
-    path = "vllm.v1.worker.cpu_worker:CPUWorker" if current_platform.is_cpu() else "vllm.v1.worker.gpu_worker:Worker"
-    module, name = path.split(":")
-    worker: type[Any] = getattr(importlib.import_module(module), name)
-    return worker
-
-
-class AdaptiveWorker(platform_worker()):  # type: ignore[misc]  # the base depends on the machine
+class AdaptiveWorker(SeededWorker):
     """Replaces the drafter before weights and caches exist, so that everything else is stock."""
 
     def init_device(self) -> None:

@@ -79,3 +79,18 @@ def test_lengths_and_k_differed_and_the_draft_was_caught_up(engine: LLM, plain: 
     assert after["catch_up_tokens"] > before["catch_up_tokens"]
     assert after["verified_tokens"] - before["verified_tokens"] < after["drafted_tokens"] - before["drafted_tokens"]
     assert len({k for k, n in after["k_steps"].items() if n > before["k_steps"].get(k, 0)}) > 2
+
+
+def test_a_seed_draws_nothing_while_its_prompt_comes_in_chunks(engine: LLM) -> None:
+    """In chunks at first; then from the prefix cache, in one step. On a CPU, stock vLLM 0.32 does not survive it."""
+    set_policy(engine, "off")
+    prompt = {"prompt_token_ids": [5 + i % 97 for i in range(400)]}
+    wanted = SamplingParams(temperature=1, seed=11, max_tokens=24, ignore_eos=True)
+    chunks = [report(engine)["prompt_chunks"]]
+    tokens = []
+    for _ in range(2):
+        (output,) = engine.generate([prompt], [wanted], use_tqdm=False)
+        tokens.append(output.outputs[0].token_ids)
+        chunks.append(report(engine)["prompt_chunks"])
+    assert chunks[1] - chunks[0] > chunks[2] - chunks[1]
+    assert tokens[0] == tokens[1]

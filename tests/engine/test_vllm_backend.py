@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import httpx2 as httpx
 import pytest
+from fastapi import FastAPI
+from vllm.exceptions import GenerationError
 
 from deployments.ingress import OPENAPI
 from deployments.openapi import text
@@ -13,6 +17,7 @@ from deployments.profile.identity import key_of
 from deployments.profile.profile import Profile
 from deployments.settings import VllmEngine
 from deployments.vllm_backend import VllmBackend, arguments, environment
+from deployments.vllm_errors import install
 from policies.estimators.cost import LinearCoefficients
 from tests.engine.engines import DRAFT, TARGET
 
@@ -34,9 +39,9 @@ def test_with_a_draft_our_worker_and_scheduler_serve_under_the_safe_policy() -> 
     assert args.kv_cache_memory_bytes == 2**29
 
 
-def test_without_a_draft_vllm_is_stock() -> None:
+def test_without_a_draft_vllm_is_stock_but_for_a_cpus_seeds() -> None:
     args = arguments(engine())
-    assert args.worker_cls == "auto"
+    assert args.worker_cls == "deployments.engine.seeded.SeededWorker"
     assert args.speculative_config is None
 
 
@@ -92,3 +97,17 @@ def test_a_profile_of_another_machine_is_refused_and_counted(
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(said) == (device is not None)
     assert all(f"{file}: made for something else: device was {device!r} and is " in line for line in said)
+
+
+@pytest.mark.parametrize(("body", "status"), [({"structured_outputs": {"grammar": "root ::= root"}}, 400), ({}, 500)])
+async def test_a_request_that_vllm_ends_is_refused_only_where_it_has_a_grammar(body: Any, status: int) -> None:
+    app = FastAPI()
+    install(app)
+
+    @app.post("/")
+    async def fails(given: dict[str, Any]) -> None:
+        raise GenerationError("Internal server error")
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://local") as http:
+        answer = await http.post("/", json=body)
+    assert answer.status_code == answer.json()["error"]["code"] == status
