@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import time
@@ -15,6 +16,9 @@ import pytest
 import yaml
 
 from benchmarks.servers import Server, free_port
+from tests.faults.extremes import EXTREMES
+from tests.faults.identity import Compared, answers, cases, compare
+from tests.faults.schema import GENERATE, elsewhere, run, shaped
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the engine
 
@@ -168,6 +172,41 @@ def test_an_objective_is_echoed_with_what_was_achieved_and_reaches_the_policy(se
     deadline = time.monotonic() + 60
     while "3700 ms" not in report(service)["reasons"]:
         assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("path", GENERATE)
+def test_no_request_made_from_the_schema_is_lost(service: Server, path: str) -> None:
+    with elsewhere(service.url) as asked:
+        tried = run(asked, path, 20)
+    assert tried.lost == []
+    assert tried.statuses[200] > 0
+
+
+def test_no_request_beyond_the_schema_is_lost(service: Server) -> None:
+    said = []
+    for given in EXTREMES:
+        body = {"model": MODEL, "prompt": PROMPT, "max_tokens": 4} | given
+        answer = httpx.post(f"{service.url}/v1/completions", json=body, timeout=60)
+        if answer.status_code >= 500 or (answer.status_code >= 400 and not shaped(answer)):
+            said.append(f"{given}: {answer.status_code} {answer.text[:200]}")
+    assert said == []
+    assert httpx.post(f"{service.url}/v1/completions", json={"prompt": PROMPT}, timeout=60).status_code == 200
+
+
+async def test_answers_are_those_of_plain_decoding_while_the_policy_changes(service: Server) -> None:
+    """Few of them; `python -m tests.faults.lossless` compares a thousand."""
+    wanted, compared = cases(MODEL, prompts=1, tokens=16), Compared()
+    async with httpx.AsyncClient(base_url=service.url, timeout=120) as http:
+        deploy(service, {"name": "off"})
+        references = await answers(http, wanted, 1)
+        deploy(service, {"name": "tests.engine.planted:Ragged"})
+        swap = asyncio.create_task(asyncio.to_thread(deploy, service, {"name": "fixed", "params": {"k": 3}}))
+        while not swap.done():
+            for got in zip(wanted, await answers(http, wanted, 6), references, strict=True):
+                compare(*got, compared)
+    assert compared.tried >= len(wanted)
+    assert compared.said == []
+    assert report(service)["accepted_tokens"] > 0
 
 
 def policy(service: Server) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class Service:
 
     def __init__(self, runner: asyncio.Runner, http: httpx.AsyncClient) -> None:
         self._runner, self._http = runner, http
+        self._eventually(lambda: self._asked("GET", "/v1/models").status_code == 200)
         self.model = str(self._asked("GET", "/v1/models").json()["data"][0]["id"])
 
     def answered(self, request: dict[str, Any], tried: Tried) -> None:
@@ -82,10 +83,13 @@ class Service:
     def alive(self) -> bool:
         """Whether a good request is served, and nothing of the others is left after a moment."""
         served = self._asked("POST", "/v1/completions", json=GOOD).status_code == 200
+        return served and self._eventually(self._idle)
+
+    def _eventually(self, what: Callable[[], bool]) -> bool:
         until_s = time.monotonic() + WITHIN_S
-        while not (idle := self._idle()) and time.monotonic() < until_s:
+        while not (found := what()) and time.monotonic() < until_s:
             time.sleep(0.1)
-        return served and idle
+        return found
 
     def _idle(self) -> bool:
         counts = RUNNING.findall(self._asked("GET", "/metrics").text)
