@@ -27,6 +27,7 @@ ANY = st.recursive(
     max_leaves=8,
 )
 JUNK: st.SearchStrategy[Any] = ANY
+BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 @cache
@@ -58,13 +59,14 @@ def models_are_there() -> Any:
         yield
 
 
+@BUSY
 @given(raw=ANY)
 @example(raw={"": 1})
 def test_any_value_as_a_file(raw: Any) -> None:
     assert is_clear(raw)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(BUSY, max_examples=200)
 @given(path=st.sampled_from(paths(shipped())[1:]), value=ANY)
 @example(path=("applications", 0, "deployments", 0), value=None)  # Serve's own checks raise an AttributeError on it
 def test_any_value_at_any_place_of_the_shipped_file(path: tuple[Any, ...], value: Any) -> None:
@@ -75,7 +77,7 @@ def test_any_value_at_any_place_of_the_shipped_file(path: tuple[Any, ...], value
     assert is_clear(raw)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(BUSY, max_examples=100)
 @given(path=st.sampled_from([path for path in paths(shipped()) if path and isinstance(path[-1], str)]))
 @example(path=("applications", 0, "deployments", 0, "ray_actor_options", "num_cpus"))
 def test_any_key_of_the_shipped_file_lost_or_misspelt(path: tuple[Any, ...]) -> None:
@@ -90,7 +92,7 @@ def test_any_key_of_the_shipped_file_lost_or_misspelt(path: tuple[Any, ...]) -> 
     assert path[-1] in str(found)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@BUSY
 @given(text=st.text() | st.binary())
 def test_any_bytes_as_a_file(tmp_path: Path, text: str | bytes) -> None:
     file = tmp_path / "any.yaml"
@@ -158,7 +160,7 @@ def test_a_shipped_file_comes_back_from_yaml_and_from_its_models(name: str) -> N
 
 
 @pytest.mark.parametrize("default", [IngressConfig(attempts=7), MonitorConfig(start_s=7), ReplicaConfig()])
-@settings(max_examples=30)
+@settings(BUSY, max_examples=30)
 @given(data=st.data())
 def test_any_live_config_is_taken_whole_or_not_at_all(default: Settings, data: st.DataObject) -> None:
     known = st.dictionaries(st.sampled_from(sorted(type(default).model_fields)), ANY, max_size=3)
