@@ -18,10 +18,9 @@ import numpy as np
 from benchmarks.clients import Clients, Draw, Outcome, arrivals, capacity_rps, clients
 from tests.cluster.service import Service
 from tests.faults import graphs, victims
-from tests.faults.kills import Case
+from tests.faults.graphs import PAIR, Case
 from tests.faults.result import Row, row, save, show
 
-REPLICAS = 2
 AT_ONCE = 25
 NOBODY: frozenset[Outcome] = frozenset()
 LEFT: frozenset[Outcome] = frozenset({"left"})
@@ -137,11 +136,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
     with graphs.served() as service:
-        replicas = 1 if options.engine == "vllm" else REPLICAS
-        service.deploy(graphs.pair(1) if options.engine == "vllm" else graphs.fake(REPLICAS))
-        service.ready(replicas)
-        model = "demo" if options.engine == "vllm" else "fake"
-        rows = asyncio.run(run(service, Case(replicas=replicas, model=model), options))
+        case = PAIR if options.engine == "vllm" else Case()
+        service.deploy(graphs.of(case))
+        service.ready(case.replicas)
+        rows = asyncio.run(run(service, case, options))
     show(rows, FIGURES)
     save(f"abuse_{options.engine}", rows, vars(options))
     return 0 if all(of.good for of in rows) else 1

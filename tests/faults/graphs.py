@@ -1,9 +1,10 @@
-"""The services under fault: the whole graph as the shipped file has it, on fake engines or on the demo pair."""
+"""The services under fault, the whole graph on fake engines or on the demo pair, and the load they are under."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from tests.cluster.service import Service, config
 
 ROOT = Path(__file__).parents[2]
 STEPS = {"step_ms": 40, "draft_ms": 2, "ttft_ms": 30, "max_num_seqs": 8}
-HUNG_S = 3
-PAIR = {
+HUNG_S = 10
+PAIR_ENGINE = {
     "kind": "vllm",
     "model": str(ROOT / ".models" / "target-30m"),
     "draft": str(ROOT / "models" / "draft"),
@@ -26,12 +27,59 @@ PAIR = {
 }
 
 
+SERVED_WITHIN_S, ALONE_S = 5.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`clients` ask one after the other for `tokens` each, while one `victim` of `replicas` is killed."""
+
+    victim: str = ""
+    moment: str = ""
+    replicas: int = 2
+    ingresses: int = 1
+    model: str = "fake"
+    clients: int = 12
+    tokens: int = 40
+    within_s: float = 120  # until all is as before
+
+    def body(self, number: int) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "prompt": f"def f{number}(n):",
+            "max_tokens": self.tokens,
+            "temperature": 0,
+            "ignore_eos": True,
+            "stream": bool(number % 4),
+        }
+
+    @property
+    def name(self) -> str:
+        there_are = {"replica": self.replicas, "ingress": self.ingresses}
+        count = f" 1 of {there_are[self.victim]}" if self.victim in there_are else ""
+        return f"{self.victim}{count}, {self.moment}"
+
+    @property
+    def served_within_s(self) -> float:
+        """The only door is closed until another process has started; Serve's proxy keeps who asks waiting."""
+        return ALONE_S if self.victim == "proxy" or (self.victim, self.ingresses) == ("ingress", 1) else SERVED_WITHIN_S
+
+
+PAIR = Case(replicas=1, model="demo", clients=8, tokens=120, within_s=240)
+"""On real vLLM."""
+
+
+def of(case: Case) -> dict[str, Any]:
+    """The service that case is about."""
+    return pair(case.replicas) if case.model == PAIR.model else fake(case.replicas, case.ingresses)
+
+
 def fake(replicas: int, ingresses: int = 1) -> dict[str, Any]:
     """Engines that take real steps' time, so that streams last about a second."""
     found = config(replicas=replicas, ongoing=12, engine=STEPS)
     ingress, _, replica = found["applications"][0]["deployments"]
     ingress["num_replicas"] = ingresses
-    replica["health_check_timeout_s"] = 2
+    replica["health_check_timeout_s"] = 10
     replica["user_config"]["stalled_after_s"] = HUNG_S
     return found
 
@@ -39,7 +87,8 @@ def fake(replicas: int, ingresses: int = 1) -> dict[str, Any]:
 def pair(replicas: int) -> dict[str, Any]:
     """The 30M demo pair."""
     found = fake(replicas)
-    found["applications"][0]["args"] = {"engine": PAIR}
+    found["applications"][0]["args"] = {"engine": PAIR_ENGINE}
+    found["applications"][0]["deployments"][-1]["user_config"]["stalled_after_s"] = 3 * HUNG_S
     return found
 
 

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -23,6 +23,7 @@ from benchmarks.clients import Clients, Outcome, Request, clients
 from benchmarks.servers import title
 from tests.cluster.service import Service
 from tests.faults import graphs, victims
+from tests.faults.graphs import PAIR, Case
 from tests.faults.result import Row, row, save, show
 
 MOMENTS = ("start", "prefill", "stream", "swap", "stopped")
@@ -37,42 +38,6 @@ ENDS: dict[str, frozenset[Outcome]] = {
 """How requests under way may end when that part is killed."""
 FIGURES = ["open", "streams", "cut", "slowest s", "served again s", "whole again s"]
 SWAPPED = {"name": "fixed", "params": {"k": 3}}
-SERVED_WITHIN_S, ALONE_S = 5.0, 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """`clients` ask one after the other for `tokens` each, while one `victim` of `replicas` is killed."""
-
-    victim: str = ""
-    moment: str = ""
-    replicas: int = 2
-    ingresses: int = 1
-    model: str = "fake"
-    clients: int = 12
-    tokens: int = 40
-    within_s: float = 90  # until all is as before
-
-    def body(self, number: int) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "prompt": f"def f{number}(n):",
-            "max_tokens": self.tokens,
-            "temperature": 0,
-            "ignore_eos": True,
-            "stream": bool(number % 4),
-        }
-
-    @property
-    def name(self) -> str:
-        there_are = {"replica": self.replicas, "ingress": self.ingresses}
-        count = f" 1 of {there_are[self.victim]}" if self.victim in there_are else ""
-        return f"{self.victim}{count}, {self.moment}"
-
-    @property
-    def served_within_s(self) -> float:
-        """The only door is closed until another process has started; Serve's proxy keeps who asks waiting."""
-        return ALONE_S if self.victim == "proxy" or (self.victim, self.ingresses) == ("ingress", 1) else SERVED_WITHIN_S
 
 
 async def tried(service: Service, case: Case) -> Row:
@@ -158,8 +123,7 @@ def _wrong(judged: Row, case: Case) -> list[str]:
 def cases(engine: str, only: list[str]) -> list[Case]:
     """The matrix; `only`: victims."""
     if engine == "vllm":
-        pair = Case(replicas=1, model="demo", clients=8, tokens=120, within_s=240)
-        of = [replace(pair, victim=v, moment=m) for v, m in product(("engine core", "worker", "replica"), MOMENTS)]
+        of = [replace(PAIR, victim=v, moment=m) for v, m in product(("engine core", "worker", "replica"), MOMENTS)]
     else:
         both = Case()
         parts = [replace(both, victim=victim) for victim in ("replica", "monitor", "ingress", "proxy")]
@@ -169,11 +133,11 @@ def cases(engine: str, only: list[str]) -> list[Case]:
     return [case for case in of if not only or case.victim in only]
 
 
-def run(service: Service, matrix: list[Case], engine: str, after: Callable[[Row], None]) -> list[Row]:
+def run(service: Service, matrix: list[Case], after: Callable[[Row], None]) -> list[Row]:
     """One after the other, each on a service that is as it was."""
     rows: list[Row] = []
     for case in matrix:
-        service.deploy(graphs.pair(case.replicas) if engine == "vllm" else graphs.fake(case.replicas, case.ingresses))
+        service.deploy(graphs.of(case))
         service.ready(case.replicas)
         rows.append(asyncio.run(tried(service, case)))
         after(rows[-1])
@@ -189,7 +153,7 @@ def main() -> int:
     options = parser.parse_args()
     matrix = [case for case in cases(options.engine, options.victims) if case.moment in options.moments]
     with graphs.served() as service:
-        rows = run(service, matrix, options.engine, lambda of: save(f"kills_{options.engine}", [of], vars(options)))
+        rows = run(service, matrix, lambda of: save(f"kills_{options.engine}", [of], vars(options)))
     show(rows, FIGURES)
     return 0 if all(of.good for of in rows) else 1
 

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.clients import clients
 from tests.cluster.service import Service, eventually
 from tests.faults import graphs
-from tests.faults.kills import Case
+from tests.faults.graphs import Case
 from tests.faults.result import Row, row, save, show
 
 GOOD: list[dict[str, Any]] = [
