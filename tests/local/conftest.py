@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx2 as httpx  # the openai client's own
@@ -11,7 +11,7 @@ import pytest
 
 from deployments.ingress import Ingress
 from deployments.settings import AppArgs
-from tests.local.graph import started
+from tests.local.graph import ended, started
 
 
 @pytest.fixture
@@ -21,9 +21,11 @@ def args() -> AppArgs:
 
 
 @pytest.fixture
-def handles(args: AppArgs) -> tuple[Any, Any]:
+def handles(args: AppArgs) -> Iterator[tuple[Any, Any]]:
     """Handles of one replica and of the monitor."""
-    return started(args)
+    found = started(args)
+    yield found
+    ended(found[0])
 
 
 @pytest.fixture

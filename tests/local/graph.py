@@ -24,10 +24,15 @@ class Holder:
 
 
 def started(args: AppArgs) -> tuple[Any, Any]:
-    """Handles of one replica and of the monitor. They run until the process ends: many of them slow each other down."""
+    """Handles of one replica and of the monitor. The replica reports until it is `ended`."""
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     monitor = serve.deployment(LoadMonitor).bind()
     replica = serve.deployment(Replica).bind(args, monitor, "local")
     run = serve.run(serve.deployment(Holder).bind(replica, monitor), _local_testing_mode=True)
     found: tuple[Any, Any] = run.handles.remote().result()
     return found
+
+
+def ended(replica: Any) -> None:
+    """What Serve does with a replica it takes out; local testing mode does not, and many slow each other down."""
+    replica.options(method_name="__del__").remote().result()
