@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,10 @@ async def overload(load: Clients, case: Case, times: float, seconds: float) -> N
     await arrivals(load, draw, np.random.default_rng(0), times * rps, seconds)
 
 
-async def run(service: Service, case: Case, options: argparse.Namespace) -> list[Row]:
-    """All three."""
+async def run(
+    service: Service, case: Case, options: argparse.Namespace, after: Callable[[Row], None] = lambda _: None
+) -> list[Row]:
+    """All three; `after` each."""
     async with clients(service.url) as load:
         await disconnects(load, case, 2 * AT_ONCE)  # connections between the parts are made once
     tried = [
@@ -124,7 +127,11 @@ async def run(service: Service, case: Case, options: argparse.Namespace) -> list
         (f"{options.connects} at once", lambda load: at_once(load, case, options.connects), NOBODY),
         (f"3x for {options.seconds:.0f} s", lambda load: overload(load, case, 3, options.seconds), NOBODY),
     ]
-    return [await judged(service, *one) for one in tried]
+    rows: list[Row] = []
+    for one in tried:
+        rows.append(await judged(service, *one))
+        after(rows[-1])
+    return rows
 
 
 def main() -> int:
@@ -139,9 +146,9 @@ def main() -> int:
         case = PAIR if options.engine == "vllm" else Case()
         service.deploy(graphs.of(case))
         service.ready(case.replicas)
-        rows = asyncio.run(run(service, case, options))
+        name = f"abuse_{options.engine}"
+        rows = asyncio.run(run(service, case, options, lambda of: save(name, [of], vars(options))))
     show(rows, FIGURES)
-    save(f"abuse_{options.engine}", rows, vars(options))
     return 0 if all(of.good for of in rows) else 1
 
 
