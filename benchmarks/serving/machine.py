@@ -43,6 +43,7 @@ def environment(core: int) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_SERVER_DEV_MODE": "1",  # /collective_rpc, by which policies are swapped and counters read
         "VLLM_USE_V2_MODEL_RUNNER": "0",
+        "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "86400",  # a server may be put to sleep within a step, for long
         "VLLM_LOGGING_LEVEL": "WARNING",
         "HF_HUB_OFFLINE": "1",
         "DO_NOT_TRACK": "1",
