@@ -120,6 +120,8 @@ def compare(case: Case, got: list[dict[str, Any]], wanted: list[dict[str, Any]],
 def _differs(got: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     same = ("token_ids", "text", "message", "finish_reason", "stop_reason")
     found = [f"{name}: {got.get(name)} for {wanted.get(name)}" for name in same if got.get(name) != wanted.get(name)]
+    if not got.get("token_ids"):
+        found.append("no token ids")
     ours, theirs = (_logprobs(of) for of in (got, wanted))
     apart = [abs(ours[at] - theirs[at]) for at in ours.keys() & theirs.keys()]  # the last ranks may be almost equal
     if len(ours) != len(theirs) or len(apart) < 0.8 * len(ours) or max(apart, default=0) > CLOSE:
