@@ -47,8 +47,8 @@ class Service:
 
     def ready(self, replicas: int = 1) -> None:
         """Serve has finished deploying, and every replica has reported."""
-        eventually(lambda: serve.status().applications["adaspec"].status == "RUNNING", 300)
-        eventually(lambda: self.answers(replicas), 120)
+        eventually(lambda: serve.status().applications["adaspec"].status == "RUNNING", 600)
+        eventually(lambda: self.answers(replicas), 240)
 
     def answers(self, replicas: int) -> bool:
         """So many replicas report, and /health says so."""

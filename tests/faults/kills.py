@@ -150,8 +150,10 @@ def main() -> int:
     parser.add_argument("--engine", choices=("fake", "vllm"), default="fake")
     parser.add_argument("--victims", nargs="*", default=[])
     parser.add_argument("--moments", nargs="*", default=list(MOMENTS))
+    parser.add_argument("--slack", type=float, default=1.0, help="times as long an answer may take")
     options = parser.parse_args()
-    matrix = [case for case in cases(options.engine, options.victims) if case.moment in options.moments]
+    every = [replace(case, slack=options.slack) for case in cases(options.engine, options.victims)]
+    matrix = [case for case in every if case.moment in options.moments]
     with graphs.served() as service:
         rows = run(service, matrix, lambda of: save(f"kills_{options.engine}", [of], vars(options)))
     show(rows, FIGURES)
