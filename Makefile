@@ -85,6 +85,7 @@ faults: $(STAMP) models ## Bad input, kills, bad policies, reload storm, overloa
 	@python -m tests.faults.kills
 	@python -m tests.faults.kills --engine vllm
 	@python -m tests.faults.policies
+	@python -m tests.faults.policies --engine vllm
 	@python -m tests.faults.storm
 	@python -m tests.faults.abuse
 
