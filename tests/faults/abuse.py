@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.clients import Clients, Draw, Outcome, arrivals, capacity_rps, clients
 from tests.cluster.service import Service
 from tests.faults import graphs, victims
-from tests.faults.graphs import PAIR, Case
+from tests.faults.graphs import DEMO, Case
 from tests.faults.result import Row, row, save, show
 
 AT_ONCE = 25
@@ -143,7 +143,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
     with graphs.served() as service:
-        case = PAIR if options.engine == "vllm" else Case()
+        case = DEMO if options.engine == "vllm" else Case()
         service.deploy(graphs.of(case))
         service.ready(case.replicas)
         name = f"abuse_{options.engine}"

@@ -14,7 +14,7 @@ from tests.cluster.service import Service, config
 ROOT = Path(__file__).parents[2]
 STEPS = {"step_ms": 40, "draft_ms": 2, "ttft_ms": 30, "max_num_seqs": 8}
 HUNG_S = 10
-PAIR_ENGINE = {
+PAIR = {
     "kind": "vllm",
     "model": str(ROOT / ".models" / "target-30m"),
     "draft": str(ROOT / "models" / "draft"),
@@ -67,13 +67,13 @@ class Case:
         return self.slack * (ALONE_S if alone else SERVED_WITHIN_S)
 
 
-PAIR = Case(replicas=1, model="demo", clients=8, tokens=120, within_s=240)
+DEMO = Case(replicas=1, model="demo", clients=8, tokens=120, within_s=240)
 """On real vLLM."""
 
 
 def of(case: Case) -> dict[str, Any]:
     """The service that case is about."""
-    return pair(case.replicas) if case.model == PAIR.model else fake(case.replicas, case.ingresses)
+    return pair(case.replicas) if case.model == DEMO.model else fake(case.replicas, case.ingresses)
 
 
 def fake(replicas: int, ingresses: int = 1) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def fake(replicas: int, ingresses: int = 1) -> dict[str, Any]:
 def pair(replicas: int) -> dict[str, Any]:
     """The 30M demo pair."""
     found = fake(replicas)
-    found["applications"][0]["args"] = {"engine": PAIR_ENGINE}
+    found["applications"][0]["args"] = {"engine": PAIR}
     found["applications"][0]["deployments"][-1]["user_config"]["stalled_after_s"] = 3 * HUNG_S
     return found
 

@@ -23,7 +23,7 @@ from benchmarks.clients import Clients, Outcome, Request, clients
 from benchmarks.servers import title
 from tests.cluster.service import Service
 from tests.faults import graphs, victims
-from tests.faults.graphs import PAIR, Case
+from tests.faults.graphs import DEMO, Case
 from tests.faults.result import Row, row, save, show
 
 MOMENTS = ("start", "prefill", "stream", "swap", "stopped")
@@ -123,7 +123,7 @@ def _wrong(judged: Row, case: Case) -> list[str]:
 def cases(engine: str, only: list[str]) -> list[Case]:
     """The matrix; `only`: victims."""
     if engine == "vllm":
-        of = [replace(PAIR, victim=v, moment=m) for v, m in product(("engine core", "worker", "replica"), MOMENTS)]
+        of = [replace(DEMO, victim=v, moment=m) for v, m in product(("engine core", "worker", "replica"), MOMENTS)]
     else:
         both = Case()
         parts = [replace(both, victim=victim) for victim in ("replica", "monitor", "ingress", "proxy")]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from benchmarks.clients import clients
 from tests.cluster.service import Service, eventually
 from tests.faults import graphs
-from tests.faults.graphs import PAIR, Case
+from tests.faults.graphs import DEMO, Case
 from tests.faults.own_policies import COUNTED
 from tests.faults.result import Row, row, save, show
 
@@ -55,7 +55,7 @@ def main() -> int:
     options = parser.parse_args()
     names = [name for name in COUNTED if options.engine == "vllm" or name != "loops"]
     with graphs.served() as service:
-        rows = run(service, names, PAIR if options.engine == "vllm" else Case(), 5.0)
+        rows = run(service, names, DEMO if options.engine == "vllm" else Case(), 5.0)
     show(rows, FIGURES)
     save(f"policies_{options.engine}", rows, vars(options))
     return 0 if all(of.good for of in rows) else 1
