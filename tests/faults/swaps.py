@@ -6,10 +6,10 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
-from tests.cluster.service import Service, eventually
-from tests.faults import graphs
+from tests.cluster.service import Service, config, eventually
 
 OFF: dict[str, Any] = {"name": "off"}
 POLICIES: list[dict[str, Any]] = [
@@ -24,9 +24,17 @@ POLICIES: list[dict[str, Any]] = [
 ]
 EVERY_S = 0.5
 WITHIN_S = 600  # a busy machine is no fault
+ROOT = Path(__file__).parents[2]
 ENGINE = {
-    "model": str(graphs.ROOT / "models" / "target"),
+    "kind": "vllm",
+    "model": str(ROOT / "models" / "target"),
+    "draft": str(ROOT / "models" / "draft"),
+    "served_model_name": "demo",
+    "dtype": "float32",
+    "max_model_len": 512,
     "max_num_seqs": 24,
+    "kv_cache_gib": 0.25,
+    "calibrate_s": 1,
     "max_num_batched_tokens": 192,  # prompts are longer: prefill in chunks, mixed with decoding
     "vllm_args": {"num_gpu_blocks_override": 40, "block_size": 32},  # less than 24 requests grow to: preemption
 }
@@ -35,10 +43,10 @@ SEEN = ("preemptions", "prefix_hit_tokens", "prompt_chunks", "accepted_tokens", 
 
 async def deployed(service: Service, **engine: Any) -> None:
     """Returns once it serves plainly: the demo pair, or another one."""
-    config = graphs.pair(replicas=1)
-    config["applications"][0]["args"] = {"engine": graphs.PAIR | ENGINE | engine}
-    config["applications"][0]["deployments"][-1] |= {"max_ongoing_requests": 40, "user_config": {"policy": OFF}}
-    await asyncio.to_thread(service.deploy, config)
+    wanted = config(ongoing=40)
+    wanted["applications"][0]["args"] = {"engine": ENGINE | engine}
+    wanted["applications"][0]["deployments"][-1]["user_config"] = {"policy": OFF}
+    await asyncio.to_thread(service.deploy, wanted)
     await asyncio.to_thread(service.ready)
 
 
