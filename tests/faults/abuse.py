@@ -35,19 +35,20 @@ SPARE_TASKS, SPARE_FILES = 8, 16
 class Taken:
     """What the service holds."""
 
-    running: float
+    held: dict[str, float]  # what is not nothing, of requests and KV blocks
     tasks: float  # in the event loops of ingress and replicas
     files: int  # open descriptors of ingress, replicas and proxy
 
 
 def taken(service: Service) -> Taken:
-    text = service.http.get("/v1/slo").json()["classes"].values()
-    held = sum(of["running"] + of["waiting"] for of in text)
+    classes = service.http.get("/v1/slo").json()["classes"].values()
+    held = {f"{what} at the door": sum(of[what] for of in classes) for what in ("running", "waiting")}
     engines = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
     tasks = service.total("adaspec_ingress_tasks") + service.total("adaspec_replica_tasks")
     pids = [pid for part in PARTS for pid in victims.pids(part)]
     files = sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
-    return Taken(held + sum(map(service.total, engines)), tasks, files)
+    held |= {name: service.total(name) for name in engines}
+    return Taken({name: count for name, count in held.items() if count}, tasks, files)
 
 
 async def idle(service: Service, within_s: float = 30) -> tuple[Taken, float]:
@@ -55,7 +56,7 @@ async def idle(service: Service, within_s: float = 30) -> tuple[Taken, float]:
     began_s = time.monotonic()
     while True:
         now, took_s = await asyncio.to_thread(taken, service), time.monotonic() - began_s
-        if not now.running or took_s > within_s:
+        if not now.held or took_s > within_s:
             return now, took_s
         await asyncio.sleep(0.2)
 
@@ -74,7 +75,7 @@ async def judged(service: Service, what: str, act: Any, allowed: frozenset[Outco
 
 def wrong(before: Taken, after: Taken) -> list[str]:
     checks = {
-        f"{after.running:g} requests or blocks are still held": not after.running,
+        f"still held: {after.held}; before: {before.held}": not after.held,
         f"{after.tasks - before.tasks:g} tasks more": after.tasks <= before.tasks + SPARE_TASKS,
         f"{after.files - before.files} descriptors more": after.files <= before.files + SPARE_FILES,
     }
