@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from loadgen.summary import group
 BASELINE = "stock_off"
 MARGIN, BLOCK_S = 0.02, 5.0
 MOST_FOREIGN = 0.1  # of the servers' core: a run in which others used more is shown, and run again on resumption
+DEFAULT, SHADES = "#d9713c", ("#1f3b57", "#35608a", "#5584b0", "#7ba5cb", "#a3c3df", "#c9ddee")
 CAPTION = (
     "two CPU cores, one for the server and one for the generator, grown {size} target; "
     "{window:g}-s windows of the same seeded requests; "
@@ -122,8 +124,8 @@ def write(out: Path, origin: dict[str, Any]) -> None:
     config = origin["config"]
     caption = CAPTION.format(size=config["size"], window=config["window_s"])
     (out / "README.md").write_text(_readme(numbers, compared, caption))
-    if numbers:
-        picture(numbers, caption).savefig(out / "goodput.svg", metadata={"Date": None})
+    if any(compared.values()):
+        picture(compared, caption).savefig(out / "goodput.svg", metadata={"Date": None})
 
 
 def _readme(numbers: dict[str, dict[str, Any]], compared: dict[str, Any], caption: str) -> str:
@@ -168,21 +170,27 @@ def _row(load: str, arm: str, f: dict[str, Any], ratio: dict[str, Any] | None) -
     return "| " + " | ".join([load, arm, str(f["rounds"]), *shown, *times, _figure(f["k"]), wasted, *own]) + " |\n"
 
 
-def picture(numbers: dict[str, dict[str, Any]], caption: str) -> Figure:
-    """Goodput by load and arm."""
-    figure = Figure(figsize=(11, 4), layout="constrained")
+def picture(compared: Mapping[str, Mapping[str, Any]], caption: str) -> Figure:
+    """Goodput to the baseline's over the rounds both have, by load and arm, with intervals."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
     axis = figure.subplots()
-    arms = [a.name for a in ARMS if any(a.name in row for row in numbers.values())]
+    arms = [a.name for a in ARMS if any(a.name in row for row in compared.values())]
     width = 0.85 / len(arms)
     for i, arm in enumerate(arms):
-        heights = [row[arm]["goodput_tokens_per_s"] if arm in row else np.nan for row in numbers.values()]
-        axis.bar(
-            np.arange(len(numbers)) + (i - (len(arms) - 1) / 2) * width, heights, width, label=arm, color=f"C{i % 10}"
-        )
-    axis.set_xticks(np.arange(len(numbers)), list(numbers))
-    axis.set(ylabel="goodput, tokens/s of attained requests")
-    axis.set_title(caption, fontsize=8)
-    axis.legend(frameon=False, ncols=4, fontsize=8)
+        found = [
+            row.get(arm, {}).get("goodput") or dict.fromkeys(("ratio", "low", "high"), np.nan)
+            for row in compared.values()
+        ]
+        at = np.arange(len(found)) + (i - (len(arms) - 1) / 2) * width
+        heights = np.array([f["ratio"] for f in found])
+        spread = [heights - [f["low"] for f in found], [f["high"] for f in found] - heights]
+        axis.bar(at, heights, width, label=arm, color=DEFAULT if arm == "slo_goodput" else SHADES[i % len(SHADES)])
+        axis.errorbar(at, heights, spread, fmt="none", ecolor="#444", elinewidth=1, capsize=2)
+    axis.axhline(1, color="#444", lw=0.8, ls="--")
+    axis.set_xticks(np.arange(len(compared)), list(compared))
+    axis.set(ylabel=f"goodput / {BASELINE}")
+    axis.set_title("\n".join(textwrap.wrap(caption, 100)), fontsize=7)
+    axis.legend(frameon=False, ncols=1, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
