@@ -28,6 +28,7 @@ from policies.fleet.track import ReplicaFigures, as_of_now, fleet_view
 from policies.fleet.views import FleetView, RequestView
 
 DOUBT_S = 2.0  # a replica that was lost, or that Serve does not route to any more, is left out for as long
+UNKNOWN, SILENT = 2, 10  # times `stale_after_s`: how long a replica is kept that the monitor does not know, or hear
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +126,16 @@ class Door:
         self.serve()
 
     def _gone(self, figures: Sequence[ReplicaFigures], now_s: float) -> list[str]:
-        """Replicas silent to the monitor for long, or unknown to it for as long, counted from when it said so.
+        """Replicas silent to the monitor for long, or unknown to it for a while, counted from when it said so.
 
-        A monitor that was away for a minute and is back with nothing yet has not lost a replica.
+        A monitor that was away for a minute and is back with nothing yet has not lost a replica. One on a starved
+        machine reports late and still serves; a dead one is noticed by the first call to it.
         """
-        patience_s = 2 * self._live.now.door.routing.stale_after_s
-        ages_s = {f.replica: f.age_s for f in figures}
-        self._unknown = {name: self._unknown.get(name, now_s) for name in self._replicas if name not in ages_s}
-        silent_s = {name: now_s - since_s for name, since_s in self._unknown.items()} | ages_s
-        return [name for name in self._replicas if silent_s[name] > patience_s]
+        stale_s = self._live.now.door.routing.stale_after_s
+        known = {f.replica for f in figures}
+        self._unknown = {name: self._unknown.get(name, now_s) for name in self._replicas if name not in known}
+        left = [name for name, since_s in self._unknown.items() if now_s - since_s > UNKNOWN * stale_s]
+        return left + [f.replica for f in figures if f.replica in self._replicas and f.age_s > SILENT * stale_s]
 
     def serve(self) -> dict[Waiting[Place], Admission]:
         """Everybody whose turn it is; returns those at the head of a line who stay in it, and why.

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +27,7 @@ from deployments.environment import REQUIRED
 
 SEATS, CLIENTS, PROMPTS, TOKENS = 4, 12, 24, 48
 LIMIT_S = 300  # for each change of size
+STEADY = 6  # looks in a row
 MONITOR = {
     "start_s": 60,
     "scaling": {"min_replicas": 1, "max_replicas": 2, "target_load": 0.75, "down_after_s": 20},
@@ -84,6 +86,11 @@ class Client:
         seen = answer.json()["replicas"] if answer.status_code == 200 else []
         return [replica["status"]["replica"] for replica in seen if not replica["stale"]]
 
+    def wanted(self) -> int:
+        """Replicas the load monitor wants; 0 where it does not say."""
+        answer = self._http.get("/v1/slo")
+        return int(answer.json().get("desired_replicas") or 0) if answer.status_code == 200 else 0
+
     def served(self, replica: str) -> float:
         """Requests the replica's engine has finished."""
         lines = self._http.get("/metrics").text.splitlines()
@@ -112,36 +119,57 @@ def loaded(client: Client, texts: list[tuple[int, str]]) -> Iterator[None]:
         done.result()
 
 
-def until(client: Client, replicas: int) -> float:
-    """Seconds until so many replicas report."""
-    began_s = time.monotonic()
-    while len(client.serving()) != replicas:
-        if time.monotonic() - began_s > LIMIT_S:
-            raise RuntimeError(f"{client.serving()}: not {replicas} within {LIMIT_S} s")
-        time.sleep(0.25)
-    return time.monotonic() - began_s
+@dataclass
+class Watch:
+    """How many replicas report, every half second, and whom the load monitor wants."""
+
+    client: Client
+    began_s: float = field(default_factory=time.monotonic)
+    seen: list[tuple[float, int, int]] = field(default_factory=list)  # s, replicas, wanted
+
+    def until(self, replicas: int) -> float:
+        """Seconds since the start at which so many reported and went on to for three seconds."""
+        give_up_s = time.monotonic() + LIMIT_S
+        while len(self.seen) < STEADY or {n for _, n, _ in self.seen[-STEADY:]} != {replicas}:
+            if time.monotonic() > give_up_s:
+                raise RuntimeError(f"not {replicas} replicas within {LIMIT_S} s: {self.changes()}")
+            self.look()
+        return self.seen[-STEADY][0]
+
+    def look(self) -> None:
+        time.sleep(0.5)
+        now_s = round(time.monotonic() - self.began_s, 1)
+        self.seen.append((now_s, len(self.client.serving()), self.client.wanted()))
+
+    def changes(self) -> list[tuple[float, int, int]]:
+        """When either number was another than before."""
+        before = [(0.0, -1, -1), *self.seen]
+        return [now for then, now in zip(before, self.seen, strict=False) if then[1:] != now[1:]]
 
 
 def experiment(client: Client) -> dict[str, Any]:
     """Idle references, load until both replicas served, quiet until one is left, and an answer of that one."""
     expected = [client.ask(i) for i in range(PROMPTS)]
     texts: list[tuple[int, str]] = []
+    watch = Watch(client)
     with loaded(client, texts):
-        up_s = until(client, 2)
-        at_two = len(texts)
-        deadline = time.monotonic() + 40
-        while time.monotonic() < deadline:
-            shares = {name: client.served(name) for name in client.serving()}
-            time.sleep(1)
-    down_s = until(client, 1)
+        up_s = watch.until(2)
+        at_two, before = len(texts), {name: client.served(name) for name in client.serving()}
+        for _ in range(80):
+            watch.look()
+        served = {name: client.served(name) - before.get(name, 0) for name in client.serving()}
+    load_ended_s = time.monotonic() - watch.began_s
+    down_s = watch.until(1)
     texts.append((0, client.ask(0)))
     wrong = [text for i, text in texts if text != expected[i]]
     return {
-        "to_two_s": round(up_s, 1),
-        "to_one_s": round(down_s, 1),
+        "to_two_s": up_s,
+        "load_ended_s": round(load_ended_s, 1),
+        "to_one_s": down_s,
+        "at_s, replicas, wanted": watch.changes(),
         "answers": len(texts),
         "answers_before_two": at_two,
-        "finished_by_replica_40_s_later": shares,
+        "finished_in_40_s_of_two": served,
         "lost": sum(text.startswith("lost: ") for text in wrong),
         "different": sum(not text.startswith("lost: ") for text in wrong),
         "examples": wrong[:3],

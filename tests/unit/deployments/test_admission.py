@@ -181,9 +181,9 @@ async def test_first_tokens_that_come_late_leave_less_time_to_wait() -> None:
 
 
 async def test_a_silent_monitor_changes_nothing_and_a_silent_replica_goes() -> None:
-    f = Fixture([figures("a"), figures("b", age_s=9.0)])
+    f = Fixture([figures("a", age_s=9.9), figures("b", age_s=10.1)])  # ten times stale_after_s, 1 s
     f.door.told([])
-    assert list(f.door._replicas) == ["a"]
+    assert list(f.door._replicas) == ["a"]  # a starved machine's replica reports late, and serves
 
 
 async def test_a_monitor_that_comes_back_knowing_nobody_has_lost_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
