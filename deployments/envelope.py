@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from starlette.requests import ClientDisconnect
 
 from deployments.errors import ApiError
 from deployments.settings import IngressConfig
+
+LONG = re.compile(rb"\d{19}")  # in a number or a text: only then is each number looked at
 
 
 class StreamOptions(BaseModel):
@@ -72,7 +75,7 @@ async def read(request: Request, config: IngressConfig) -> Body:
     """
     raw = await _in_time(request, config)
     try:
-        data = json.loads(raw)
+        data = json.loads(raw, parse_int=_whole if LONG.search(raw) else None)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"body: not JSON: {error}") from error
     if raw.count(b"[") + raw.count(b"{") > config.max_depth and _deeper(data, config.max_depth):
@@ -100,6 +103,14 @@ def written(body: Mapping[str, Any]) -> bytes:
 def _reason(error: ValueError) -> str:
     """Without the text itself, which a UnicodeEncodeError carries."""
     return "text that is no Unicode" if isinstance(error, UnicodeError) else "a number that is not finite"
+
+
+def _whole(digits: str) -> int:
+    """Engines pass whole numbers between processes in 64 bits; vLLM fails on larger ones after it took them."""
+    number = int(digits)
+    if not -(1 << 63) <= number < 1 << 64:
+        raise ValueError("a whole number of more than 64 bits")
+    return number
 
 
 def _deeper(value: Any, most: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 from vllm.exceptions import GenerationError
@@ -14,6 +16,8 @@ GRAMMARS = ("structured_outputs", "response_format")
 def install(app: FastAPI) -> None:
     """Asked before vLLM's own handlers."""
     app.exception_handler(GenerationError)(ended_early)
+    # vLLM's handler of a failed engine tells its own HTTP server to end; here Serve looks after the engine.
+    app.state.server = SimpleNamespace(should_exit=False)
 
 
 async def ended_early(request: Request, error: GenerationError) -> Response:

@@ -56,7 +56,8 @@ def config(port: int) -> dict[str, Any]:
         "max_num_seqs": SEATS,
         "env": {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"},
     }
-    _, monitor, replica = application["deployments"]
+    ingress, monitor, replica = application["deployments"]
+    ingress["user_config"]["classes"] = [{"name": "default"}]  # no seats kept free for another class
     monitor["user_config"] |= MONITOR
     del replica["num_replicas"]
     replica |= {"autoscaling_config": AUTOSCALING, "ray_actor_options": {"num_cpus": 0.5}}

@@ -46,7 +46,6 @@ EXTREMES: tuple[dict[str, Any], ...] = (
     {"structured_outputs": {"regex": "("}},
     {"structured_outputs": {"regex": "(a|a)*" * 50}},
     {"structured_outputs": {"json": "{"}},
-    {"structured_outputs": {"grammar": "root ::= root"}},
     {"structured_outputs": {"choice": []}},
     {"structured_outputs": {"regex": "a", "choice": ["b"]}},
     {"structured_outputs": {"structural_tag": "{}"}},
