@@ -24,10 +24,12 @@ from benchmarks.pair import ROOT
 from benchmarks.servers import Server, free_port
 from benchmarks.slo.result import write
 from deployments.environment import REQUIRED
+from tests.cluster.service import Service
 
 SEATS, CLIENTS, PROMPTS, TOKENS = 4, 12, 24, 48
 LIMIT_S = 300  # for each change of size
 STEADY = 6  # looks in a row
+FINISHED = "vllm:request_success_total"
 MONITOR = {
     "start_s": 60,
     "scaling": {"min_replicas": 1, "max_replicas": 2, "target_load": 0.75, "down_after_s": 20},
@@ -67,8 +69,9 @@ def config(port: int) -> dict[str, Any]:
 class Client:
     """Asks for the same prompts over and over."""
 
-    def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=300)
+    def __init__(self, port: int) -> None:
+        self.service = Service(port)
+        self._http = httpx.Client(base_url=self.service.http.base_url, timeout=300)
         lines = (ROOT / "models" / "heldout.jsonl").read_text().splitlines()
         self.prompts = [str(json.loads(line)["prompt"])[-300:] for line in lines[:PROMPTS]]
 
@@ -85,22 +88,10 @@ class Client:
             return f"lost: {text[-200:]}"
         return "".join(c["text"] for event in events[:-1] for c in json.loads(event)["choices"])
 
-    def serving(self) -> list[str]:
-        """Names of the replicas that report."""
-        answer = self._http.get("/v1/replicas")
-        seen = answer.json()["replicas"] if answer.status_code == 200 else []
-        return [replica["status"]["replica"] for replica in seen if not replica["stale"]]
-
     def wanted(self) -> int:
         """Replicas the load monitor wants; 0 where it does not say."""
-        answer = self._http.get("/v1/slo")
+        answer = self.service.http.get("/v1/slo")
         return int(answer.json().get("desired_replicas") or 0) if answer.status_code == 200 else 0
-
-    def served(self, replica: str) -> float:
-        """Requests the replica's engine has finished."""
-        lines = self._http.get("/metrics").text.splitlines()
-        mine = [line for line in lines if line.startswith("vllm:request_success_total{") and f'"{replica}"' in line]
-        return sum(float(line.rpartition(" ")[2]) for line in mine)
 
 
 @contextmanager
@@ -144,7 +135,7 @@ class Watch:
     def look(self) -> None:
         time.sleep(0.5)
         now_s = round(time.monotonic() - self.began_s, 1)
-        self.seen.append((now_s, len(self.client.serving()), self.client.wanted()))
+        self.seen.append((now_s, len(self.client.service.replicas()), self.client.wanted()))
 
     def changes(self) -> list[tuple[float, int, int]]:
         """When either number was another than before."""
@@ -159,10 +150,10 @@ def experiment(client: Client) -> dict[str, Any]:
     watch = Watch(client)
     with loaded(client, texts):
         up_s = watch.until(2)
-        at_two, before = len(texts), {name: client.served(name) for name in client.serving()}
+        at_two, before = len(texts), client.service.samples(FINISHED)
         for _ in range(80):
             watch.look()
-        served = {name: client.served(name) - before.get(name, 0) for name in client.serving()}
+        served = {name: n - before.get(name, 0) for name, n in client.service.samples(FINISHED).items()}
     load_ended_s = time.monotonic() - watch.began_s
     down_s = watch.until(1)
     texts.append((0, client.ask(0)))
@@ -190,7 +181,7 @@ def main() -> None:
         file.write_text(yaml.safe_dump(config(port)))
         server = Server(["serve", "run", str(file)], port, "demo", REQUIRED | {"RAY_ADDRESS": "local"})
         with server, server.awake():
-            result = experiment(Client(server.url))
+            result = experiment(Client(port))
     write("real_scaling", result, {"monitor": MONITOR, "seats": SEATS, "clients": CLIENTS, "tokens": TOKENS})
 
 
