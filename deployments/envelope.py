@@ -75,12 +75,14 @@ async def read(request: Request, config: IngressConfig) -> Body:
     """
     raw = await _in_time(request, config)
     try:
-        data = json.loads(raw, parse_int=_whole if LONG.search(raw) else None)
+        data = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"body: not JSON: {error}") from error
     if raw.count(b"[") + raw.count(b"{") > config.max_depth and _deeper(data, config.max_depth):
         raise ApiError(400, f"body: nested deeper than {config.max_depth}")
     envelope = _envelope(data, config)
+    if LONG.search(raw):
+        _check_numbers(raw)
     usage = envelope.stream_options is not None and bool(envelope.stream_options.include_usage)
     body = Body(data, bool(envelope.stream), usage, envelope.n or 1)
     if body.sequences > config.max_sequences:
@@ -103,6 +105,13 @@ def written(body: Mapping[str, Any]) -> bytes:
 def _reason(error: ValueError) -> str:
     """Without the text itself, which a UnicodeEncodeError carries."""
     return "text that is no Unicode" if isinstance(error, UnicodeError) else "a number that is not finite"
+
+
+def _check_numbers(raw: bytes) -> None:
+    try:
+        json.loads(raw, parse_int=_whole)
+    except ValueError as error:
+        raise ApiError(400, f"body: {error}") from error
 
 
 def _whole(digits: str) -> int:

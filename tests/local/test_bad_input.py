@@ -95,7 +95,7 @@ async def test_a_body_that_is_no_json_object(http: httpx.AsyncClient, path: str,
 @pytest.mark.parametrize(
     ("wrong", "param"),
     [
-        ({"n": 10**18}, "n"),
+        ({"n": 10**30}, "n"),
         ({"n": -1}, "n"),
         ({"stop": ["s"] * 10_000}, "stop"),
         ({"logprobs": 10**9}, None),
