@@ -181,11 +181,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--requests", type=int, default=8, help="a round")
     parser.add_argument("--tokens", type=int, default=32, help="an answer")
+    parser.add_argument("--threads", type=int, help="of the engine; fewer than cores leave one to everything else")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--out", type=Path, default=RESULTS, help="another folder starts afresh")
     args = parser.parse_args(argv)
     raw = yaml.safe_load(args.config.read_text())
-    raw["applications"][0]["args"]["engine"]["model"] = args.model
+    given = raw["applications"][0]["args"]["engine"]
+    given["model"] = args.model
+    if args.threads:
+        given["env"] = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(args.threads)}
     engine = AppArgs.model_validate(raw["applications"][0]["args"]).engine
     if not isinstance(engine, VllmEngine):
         parser.error("--config: the engine must be of kind vllm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import uuid
 from collections import Counter
@@ -32,7 +33,8 @@ class FleetWatch:
         """Whoever comes before the first figures waits for them; nobody waits for later ones."""
         if self._task is None:
             self._first = asyncio.create_task(self._exchange())
-            self._task = asyncio.create_task(self._forever())
+            nobody = contextvars.Context()  # else every later exchange would be traced as this request's
+            self._task = asyncio.create_task(self._forever(), context=nobody)
         if self._first is not None and not self._first.done():
             await asyncio.shield(self._first)
         if self._task.done():

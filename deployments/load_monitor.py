@@ -167,6 +167,7 @@ class LoadMonitor:
             at_s=time.monotonic(),
             replicas=len(fresh) if self._scale is None else self._scale.desired,
             expected_batch=expected,
+            present=load.batch + load.waiting,
             batch_limit=self._batch_limit(fresh),
             attainment=self._demand.worst(),
         )

@@ -41,11 +41,13 @@ class Impossible(ValueError):
 class Limits:
     """When a policy is too slow, and how long it is set aside after a fault."""
 
-    soft_s: float = 0.002  # one step's hooks together
+    soft_s: float = 0.002  # one step's hooks together,
+    soft_share: float = 0.1  # or this share of the step where that is more
     soft_times: int = 3  # this often ...
     soft_window_steps: int = 100  # ... within so many steps: fall back
     cooldown_steps: int = 256  # first fallback; doubles with every further one
     cooldown_most_steps: int = 65536
+    forgiven_after: int = 10  # cool-downs without a fault: the next one is the first again
 
 
 def stops_process(error: BaseException) -> bool:
@@ -121,9 +123,9 @@ class Guard:
         if self._learns and self.active:
             self.attempt(lambda: self.policy.feedback(seen))
 
-    def spent(self, seconds: float) -> None:
-        """Time all hooks of this step took. Three overruns of the soft limit in 100 steps: fallback."""
-        if seconds <= self.limits.soft_s or not self.active:
+    def spent(self, seconds: float, step_s: float = 0.0) -> None:
+        """Time all hooks of this step took; `step_s` of the step before. Three overruns in 100 steps: fallback."""
+        if seconds <= max(self.limits.soft_s, self.limits.soft_share * step_s) or not self.active:
             return
         self._overruns.append(self._step)
         full = len(self._overruns) == self.limits.soft_times
@@ -157,6 +159,8 @@ class Guard:
         """Plain decoding for a cool-down, and one more fault of this kind."""
         self.faults[kind] += 1
         self.last_fault = f"{kind}: {detail}"
+        if self._step - self._resume_at >= self.limits.forgiven_after * self._cooldown:
+            self._cooldown = self.limits.cooldown_steps
         self._resume_at = self._step + self._cooldown
         self._cooldown = min(2 * self._cooldown, self.limits.cooldown_most_steps)
 

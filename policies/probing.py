@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
+CREDIT = 0.25
+"""Plain steps: a probe believed to cost more is still tried once so much is saved, and the rest paid off later. Else a
+machine that stalled in its first drafting steps would look too dear to be looked at again for long."""
+
+
 class ProbeBudget:
     """Saves up a share of the time spent at K = 0; a probe is due when it pays for the probe's extra time.
 
@@ -15,15 +20,27 @@ class ProbeBudget:
     def __init__(self, share: float) -> None:
         self._share = share
         self._saved_s = 0.0
+        self._believed_s = self._paid_s = 0.0  # for the last probe's step
 
     def afford(self, plain_s: float, probe_s: float) -> bool:
         """Saves for one plain step; whether a step of `probe_s` in its place is paid for."""
-        extra_s = max(probe_s - plain_s, 0.0)
-        self._saved_s = min(self._saved_s + self._share * plain_s, 2.0 * extra_s)
-        return self._share > 0 and self._saved_s >= extra_s
+        due_s = self.charge(plain_s, probe_s) - plain_s
+        self._saved_s = min(self._saved_s + self._share * plain_s, 2.0 * due_s)
+        return self._share > 0 and self._saved_s >= due_s
 
-    def spend(self) -> None:
-        self._saved_s = 0.0
+    @staticmethod
+    def charge(plain_s: float, probe_s: float) -> float:
+        """The time a probe is taken to need until it was tried."""
+        return min(max(probe_s, plain_s), (1.0 + CREDIT) * plain_s)
+
+    def spend(self, plain_s: float, probe_s: float) -> None:
+        """Pays for a probe that is begun."""
+        self._believed_s, self._paid_s = probe_s, self.charge(plain_s, probe_s)
+        self._saved_s = min(self._saved_s - (self._paid_s - plain_s), 0.0)
+
+    def settle(self, step_s: float) -> None:
+        """What it took in truth is owed, as far as it was believed: a step that stalls does not end all probing."""
+        self._saved_s -= max(min(step_s, self._believed_s) - self._paid_s, 0.0)
 
     def snapshot(self) -> dict[str, Any]:
         return {"saved_s": self._saved_s}

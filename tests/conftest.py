@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).parent
 LAYERS = ("unit", "local", "cluster", "engine", "faults")
+
+
+settings.register_profile("busy", deadline=None)  # where other jobs take the cores, time says nothing about the code
+settings.load_profile("busy")
 
 
 def layer_of(path: Path) -> str:

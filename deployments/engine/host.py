@@ -79,6 +79,7 @@ class PolicyHost:
         self.models = models or default_models(k_max, settings.cost)
         self._context = PolicyContext(k_max=k_max, models=self.models, seed=settings.seed)
         self._watchdog = Watchdog(settings.hard_limit_ms / 1e3)
+        self._step_s = 0.0  # the last step that did not wait for work
         self.telemetry = Telemetry(k_max)
         self.traces = TraceBook()
         self._view: StepView | None = None
@@ -146,7 +147,7 @@ class PolicyHost:
         drafting.teaches = self._teaches(drafting)
         if drafting.teaches:
             drafting.predicted_s = self._guard.attempt(lambda: self._predict(drafting))
-        self._guard.spent(self._watchdog.take_step_s())
+        self._guard.spent(self._watchdog.take_step_s(), self._step_s)
         return drafting.lengths
 
     def draft_failed(self, error: Exception) -> None:
@@ -157,6 +158,7 @@ class PolicyHost:
 
     def feedback(self, drafting: Drafting, seen: Verified) -> None:
         """Tell models and policy what became of `drafting`."""
+        self._step_s = self._step_s if seen.idle else seen.step_s
         rows = seen.rows
         ids = drafting.view.request_ids
         answer = StepFeedback(
@@ -241,7 +243,8 @@ class PolicyHost:
     # ---- parts ------------------------------------------------------------------------------------------------
 
     def _guarded(self, spec: PolicySpec) -> Guard:
-        limits = Limits(soft_s=self._settings.soft_limit_ms / 1e3)
+        settings = self._settings
+        limits = Limits(soft_s=settings.soft_limit_ms / 1e3, soft_share=settings.soft_limit_share)
         policy = self._between_steps(lambda: build(spec, self._context))
         return Guard(policy, limits, self._watchdog.run, self._watchdog.came_from_outside)
 

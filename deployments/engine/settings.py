@@ -19,6 +19,7 @@ class EngineSettings(BaseModel):
 
     policy: PolicySpec = Field(default=PolicySpec(name="off"), description="the policy to start with")
     soft_limit_ms: float = Field(default=2.0, gt=0, description="one step's policy hooks; 3 overruns in 100: fallback")
+    soft_limit_share: float = Field(default=0.1, ge=0, le=1, description="of the step, where that is more than the ms")
     hard_limit_ms: float = Field(default=200.0, gt=0, description="a hook is interrupted after this long")
     build_limit_ms: float = Field(
         default=5000.0, gt=0, description="a policy's constructor, snapshot or restore is interrupted after this long"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -48,7 +49,7 @@ class Watch:
         self._readers.add(mine)
         try:
             if self._looking is None or self._looking.done():
-                self._looking = asyncio.create_task(self._look())
+                self._looking = asyncio.create_task(self._look(), context=contextvars.Context())
             yield b"retry: 1000\n\n" + _event("past", b"[" + b",".join(self._frames) + b"]")
             yield _event("reloads", json.dumps(list(self._reloads)).encode())
             while True:

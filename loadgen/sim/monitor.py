@@ -86,10 +86,10 @@ class Monitor:
         tightest = min(c.tpot_ms for c in self._scenario.classes) / 1e3
         per_step = float(self._per_step[:active].mean())
         limit = self._trend.batch_limit(tightest * per_step, self._scenario.truth.seats)
-        expected = float((self._batch + self._waiting)[:active].sum())
-        expected += self._arrivals.slope_rps2 * self._scenario.fleet.start_s * self._residence_s
+        present = float((self._batch + self._waiting)[:active].sum())
+        expected = present + self._arrivals.slope_rps2 * self._scenario.fleet.start_s * self._residence_s
         worst = float(self._attainment.min()) if self._finished else None
-        seen = ScaleView(now, active + starting, max(0.0, expected), limit, worst)
+        seen = ScaleView(now, active + starting, max(0.0, expected), present, limit, worst)
         self._scale = scale(seen, self._scale, settings)
         return self._scale.desired
 

@@ -166,9 +166,10 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         verified = k * min(self.params.probe_requests, view.batch)
         cost = self.context.models.cost
         plain_s, probe_s = float(cost.step_s(self._load, 0, 0)), float(cost.step_s(self._load, k, verified))
-        if not self._probe.afford(plain_s, probe_s) or self._would_break(view, plain_s, probe_s):
+        charged_s = self._probe.charge(plain_s, probe_s)
+        if not self._probe.afford(plain_s, probe_s) or self._would_break(view, plain_s, charged_s):
             return StepPlan(k=0, reason="plain")
-        self._probe.spend()
+        self._probe.spend(plain_s, probe_s)
         self._probing = True
         limits = np.zeros(view.batch, np.int64)
         limits[(view.step + np.arange(self.params.probe_requests)) % view.batch] = k
@@ -228,6 +229,8 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._prompts.observe(seen)
         if not seen.k or not seen.batch:
             return
+        if self._probing and not seen.idle:
+            self._probe.settle(seen.step_s)
         self._chains.add(seen.features["top1"])
         if self._chains.stale(REFRESH_STEPS) or self._probing:
             self._refresh()

@@ -28,6 +28,7 @@ class ScaleView:
     at_s: float
     replicas: int  # running or starting
     expected_batch: float  # p90 over the fleet once a started replica would be ready, waiting requests included
+    present: float  # requests running and waiting now, at the door too
     batch_limit: float  # largest batch at which one replica meets the tightest TPOT objective
     attainment: float | None  # of the worst class in the last window; None: nothing finished
 
@@ -44,12 +45,12 @@ class Scale:
 def scale(view: ScaleView, last: Scale | None, settings: ScaleSettings) -> Scale:
     """Replicas wanted now."""
     bounded = _clip(view.replicas, settings)
-    need = _clip(_needed(view, settings.target_load), settings)
+    need = _clip(_needed(view, view.expected_batch, settings.target_load), settings)
     if need > bounded:
         return Scale(need, "load")
     if view.attainment is not None and view.attainment < settings.target_attainment and _loaded(view, settings):
         return Scale(_clip(bounded + 1, settings), "attainment")
-    if bounded <= settings.min_replicas or _needed(view, settings.down_load) >= bounded:
+    if bounded <= settings.min_replicas or _loaded(view, settings):
         return Scale(bounded, "steady")
     since_s = view.at_s if last is None or last.quiet_since_s is None else last.quiet_since_s
     if view.at_s - since_s < settings.down_after_s:
@@ -57,13 +58,17 @@ def scale(view: ScaleView, last: Scale | None, settings: ScaleSettings) -> Scale
     return Scale(_clip(bounded - 1, settings), "idle", view.at_s)
 
 
-def _needed(view: ScaleView, load: float) -> int:
-    return math.ceil(view.expected_batch / (load * max(view.batch_limit, 1.0)))
+def _needed(view: ScaleView, batch: float, load: float) -> int:
+    return math.ceil(batch / (load * max(view.batch_limit, 1.0)))
 
 
 def _loaded(view: ScaleView, settings: ScaleSettings) -> bool:
-    """A miss on an idle fleet is not cured by more replicas."""
-    return _needed(view, settings.down_load) >= view.replicas
+    """One fewer would not do, and a miss may be cured by more.
+
+    A forecast alone takes no replica away from requests that are here: clients who wait for their answers before they
+    ask again look to it like arrivals that dry up.
+    """
+    return _needed(view, max(view.expected_batch, view.present), settings.down_load) >= view.replicas
 
 
 def _clip(replicas: int, settings: ScaleSettings) -> int:

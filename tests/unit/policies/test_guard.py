@@ -209,6 +209,35 @@ def test_three_overruns_in_a_hundred_steps_fall_back() -> None:
     assert "ms" in str(guard.last_fault)
 
 
+def test_a_long_step_leaves_its_hooks_more_time() -> None:
+    guard = Guard(Scripted(), replace(LIMITS, soft_s=0.002, soft_share=0.1))
+    for _ in range(10):
+        guard.plan(make_view(2))
+        guard.spent(0.003, step_s=0.05)
+    assert guard.active
+    for _ in range(3):
+        guard.plan(make_view(2))
+        guard.spent(0.006, step_s=0.05)
+    assert guard.faults == {"overrun": 1}
+
+
+def test_a_long_good_spell_is_rewarded_with_a_short_cool_down() -> None:
+    guard = Guard(Scripted(), LIMITS)
+
+    def plain_steps_after_a_fault() -> int:
+        guard.fall_back("raised:Test", "")
+        plain = 0
+        while not guard.active:
+            guard.plan(make_view(2))
+            plain += 1
+        return plain
+
+    assert [plain_steps_after_a_fault() for _ in range(3)] == [4, 8, 16]
+    for _ in range(320):  # ten times the 32 that would come next
+        guard.plan(make_view(2))
+    assert plain_steps_after_a_fault() == 4
+
+
 def test_explain_survives_a_broken_explain() -> None:
     policy = Scripted()
     policy.explain = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]  # a user's mistake

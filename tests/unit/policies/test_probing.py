@@ -9,24 +9,43 @@ from policies.probing import ProbeBudget
 pytestmark = pytest.mark.unit
 
 
+def probe(budget: ProbeBudget, believed_s: float, true_s: float) -> bool:
+    """One step of .05 s; whether it was a probe, of `believed_s` more and in truth `true_s`."""
+    if not budget.afford(0.05, 0.05 + believed_s):
+        return False
+    budget.spend(0.05, 0.05 + believed_s)
+    budget.settle(0.05 + true_s)
+    return True
+
+
 @given(st.floats(1e-4, 1), st.floats(1e-3, 1), st.floats(1e-4, 1))
-def test_probes_cost_at_most_their_share(share: float, plain_s: float, extra_s: float) -> None:
+def test_probes_cost_at_most_their_share_and_one_in_advance(share: float, plain_s: float, extra_s: float) -> None:
     budget, spent, time = ProbeBudget(share), 0.0, 0.0
     for _ in range(200):
         time += plain_s
         if budget.afford(plain_s, plain_s + extra_s):
-            budget.spend()
+            budget.spend(plain_s, plain_s + extra_s)
+            budget.settle(plain_s + extra_s)
             spent += extra_s
-    assert spent <= share * time * (1 + 1e-9)
+    assert spent <= (share * time + extra_s) * (1 + 1e-9)
 
 
 def test_a_dearer_probe_comes_more_rarely() -> None:
     def count(extra_s: float) -> int:
-        budget, probes = ProbeBudget(0.01), 0
-        for _ in range(1000):
-            if budget.afford(0.05, 0.05 + extra_s):
-                budget.spend()
-                probes += 1
-        return probes
+        budget = ProbeBudget(0.01)
+        return sum(probe(budget, extra_s, extra_s) for _ in range(10_000))
 
-    assert count(0.01) > count(0.05) > 0
+    assert count(0.005) > count(0.02) > count(0.5) > 0
+
+
+def test_one_that_only_looks_dear_is_tried_soon_and_often() -> None:
+    budget = ProbeBudget(0.01)
+    tried = [step for step in range(100) if probe(budget, believed_s=10.0, true_s=0.005)]
+    assert tried[0] <= 25
+    assert len(tried) >= 3
+
+
+def test_a_probe_that_stalls_is_owed_no_further_than_it_was_believed() -> None:
+    budget = ProbeBudget(0.01)
+    tried = [step for step in range(100) if probe(budget, believed_s=0.005, true_s=30.0)]
+    assert len(tried) >= 8

@@ -6,8 +6,10 @@ from policies.fleet.scale import Scale, ScaleSettings, ScaleView, scale
 SETTINGS = ScaleSettings(min_replicas=1, max_replicas=8, down_after_s=30)
 
 
-def view(at_s: float, replicas: int, batch: float, attainment: float | None = 1.0) -> ScaleView:
-    return ScaleView(at_s, replicas, batch, batch_limit=16, attainment=attainment)
+def view(
+    at_s: float, replicas: int, batch: float, attainment: float | None = 1.0, present: float | None = None
+) -> ScaleView:
+    return ScaleView(at_s, replicas, batch, batch if present is None else present, 16, attainment)
 
 
 def test_it_grows_on_the_forecast_while_attainment_is_still_whole() -> None:
@@ -35,7 +37,14 @@ def test_a_busy_moment_restarts_the_quiet_spell() -> None:
     assert scale(view(31, 4, batch=4), last, SETTINGS).desired == 4
 
 
+def test_a_forecast_takes_no_replica_from_requests_that_are_here() -> None:
+    last = scale(view(0, 2, batch=0, present=12), None, SETTINGS)
+    assert last.reason == "steady"
+    assert scale(view(60, 2, batch=0, present=12), last, SETTINGS).desired == 2
+    assert scale(view(60, 2, batch=0, present=1), last, SETTINGS).reason == "quiet"
+
+
 @given(st.integers(0, 50), st.floats(0, 1e6), st.one_of(st.none(), st.floats(0, 1)), st.floats(0, 1e3))
 def test_the_bounds_hold(replicas: int, batch: float, attainment: float | None, limit: float) -> None:
-    seen = ScaleView(5.0, replicas, batch, limit, attainment)
+    seen = ScaleView(5.0, replicas, batch, batch, limit, attainment)
     assert 1 <= scale(seen, Scale(3, "quiet", 0.0), SETTINGS).desired <= 8
