@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-
 CREDIT = 0.25
 """Plain steps: a probe believed to cost more is still tried once so much is saved, and the rest paid off later. Else a
 machine that stalled in its first drafting steps would look too dear to be looked at again for long."""
