@@ -80,7 +80,7 @@ test: $(STAMP) models ## Everything: unit, local, cluster, engine
 # CASES: generated requests for each route; many minutes on a busy machine
 CASES ?= 200
 .PHONY: faults
-faults: $(STAMP) models ## Bad input, kills, bad policies, reload storm, overload: tables of what was lost
+faults: $(STAMP) models ## Bad input, kills, bad policies, reload storm, overload, losslessness: tables of what was lost
 	@python -W ignore -m tests.faults.schema $(CASES)
 	@python -m tests.faults.kills
 	@python -m tests.faults.kills --engine vllm
@@ -88,6 +88,7 @@ faults: $(STAMP) models ## Bad input, kills, bad policies, reload storm, overloa
 	@python -m tests.faults.policies --engine vllm
 	@python -m tests.faults.storm
 	@python -m tests.faults.abuse
+	@python -m tests.faults.lossless
 
 # Eight hours: make soak MINUTES=480
 MINUTES ?= 60
