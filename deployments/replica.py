@@ -166,10 +166,14 @@ class Replica:
     async def _set_policy(self, spec: PolicySpec) -> list[Problem]:
         if spec == self._serving:
             return []
+        limit_s = self._live.now.stalled_after_s  # Serve does not ask for a replica's health while it reconfigures
         try:
-            await self.backend.set_policy(spec)
+            async with asyncio.timeout(limit_s):
+                await self.backend.set_policy(spec)
         except (PolicyRefused, EngineFailed) as error:
             return [of_refusal(spec, str(error))]
+        except TimeoutError:
+            return [of_refusal(spec, f"the engine gave no answer for {limit_s:g} s")]
         self._serving, self._policy_at_s = spec, time.time()
         return []
 

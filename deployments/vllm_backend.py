@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -35,6 +36,7 @@ from policies.registry import PolicySpec
 logger = logging.getLogger(__name__)
 
 ENGINE = "deployments.engine"
+ALIVE_EVERY_S = 0.5
 
 
 class VllmBackend:
@@ -121,12 +123,22 @@ class VllmBackend:
             return None
 
     async def _rpc(self, method: str, *args: Any) -> dict[str, Any]:
-        """What the first worker answers; every worker takes the same decision."""
+        """What the first worker answers; every worker takes the same decision.
+
+        vLLM never tells who waits for an answer that the engine has died.
+        """
+        call = self._llm.collective_rpc(method, args=args)
+        asked: asyncio.Future[list[dict[str, Any]]] = asyncio.ensure_future(call)
         try:
-            answers: list[dict[str, Any]] = await self._llm.collective_rpc(method, args=args)
+            while not asked.done():
+                await asyncio.wait({asked}, timeout=ALIVE_EVERY_S)
+                if not asked.done():
+                    await self.check_health()
+            return (await asked)[0]
         except EngineDeadError as error:
             raise EngineFailed(str(error)) from error
-        return answers[0]
+        finally:
+            asked.cancel()
 
 
 def arguments(engine: VllmEngine) -> Namespace:

@@ -83,6 +83,22 @@ async def test_whatever_the_engine_raises_a_reload_only_records_it(
     assert status.policy.name == "off"
 
 
+async def test_an_engine_that_never_answers_a_reload_does_not_hold_it_for_ever(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Serve asks for no health before a reload is over, and nobody would find out."""
+
+    async def hang(_: object) -> None:
+        await asyncio.Event().wait()
+
+    await replica.reconfigure({"stalled_after_s": 1})
+    monkeypatch.setattr(replica.backend, "set_policy", hang)
+    await replica.reconfigure(FIXED)
+    rejection = (await replica.status()).last_rejection
+    assert rejection is not None
+    assert "no answer for 1 s" in rejection.problems[0].fix
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 async def test_a_users_module_is_imported_by_the_engine_alone(
     replica: Replica, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrapped: bool
