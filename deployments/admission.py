@@ -99,6 +99,7 @@ class Door:
         self._doubted.pop(replica, None)
         if len(self._replicas) > 1:
             self._leave_out(sent.replica)
+        self._ledger.done(sent, _now_s())
         self._ledger.sent(moved, _now_s())
         return moved
 

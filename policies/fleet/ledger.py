@@ -23,17 +23,19 @@ class Ledger:
 
     def __init__(self) -> None:
         self._running: dict[str, Counter[str]] = {}
+        self._open: dict[str, set[int]] = {}  # ids of what is in flight there: two requests may be equal
         self._since: dict[str, deque[tuple[float, int, float]]] = {}
 
     def sent(self, sent: Sent, at_s: float) -> None:
         self._running.setdefault(sent.replica, Counter())[sent.of] += sent.seats
+        self._open.setdefault(sent.replica, set()).add(id(sent))
         self._since.setdefault(sent.replica, deque()).append((at_s, sent.seats, sent.tokens))
 
     def done(self, sent: Sent, at_s: float) -> None:
-        """Once for each `sent`; a replica that was forgotten since has nothing in flight."""
-        running = self._running.get(sent.replica)
-        if running is not None:
-            running[sent.of] -= sent.seats
+        """What was forgotten since, with its replica, is in flight no more."""
+        if id(sent) in self._open.get(sent.replica, ()):
+            self._open[sent.replica].remove(id(sent))
+            self._running[sent.replica][sent.of] -= sent.seats
             self._since[sent.replica].append((at_s, -sent.seats, 0.0))
 
     def reported(self, replica: str, at_s: float) -> None:
@@ -59,4 +61,5 @@ class Ledger:
     def forget(self, replica: str) -> None:
         """It is lost: what it had comes back as errors."""
         self._running.pop(replica, None)
+        self._open.pop(replica, None)
         self._since.pop(replica, None)

@@ -171,6 +171,12 @@ async def test_replicas_that_reload_one_after_the_other_leave_nobody_without_one
     assert sorted(f.door._replicas) == ["a", "b"]  # a has answered: no doubt about it
 
 
+async def test_the_only_known_replica_that_another_answered_for_keeps_no_seat_of_it() -> None:
+    f = Fixture([figures("a")])
+    f.door.leave(f.door.arrived(await f.enter(), "b", streamed=True))
+    assert f.door.running("default") == 0
+
+
 async def test_first_tokens_that_come_late_leave_less_time_to_wait() -> None:
     f = Fixture([figures("a", seats=8, residence_s=1.0)])
     for _ in range(80):

@@ -104,7 +104,11 @@ def test_an_exit_of_the_policys_own_is_told_from_the_processs() -> None:
 
 
 def test_ctrl_c_comes_from_outside() -> None:
-    assert Watchdog.came_from_outside(ended(lambda: signal.raise_signal(signal.SIGINT)))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    try:
+        assert Watchdog.came_from_outside(ended(lambda: signal.raise_signal(signal.SIGINT)))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Clock:

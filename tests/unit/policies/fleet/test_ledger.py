@@ -34,6 +34,18 @@ def test_a_forgotten_replica_has_nothing_and_its_answers_change_nothing() -> Non
     assert ledger.running("r", "a") == 0
 
 
+def test_an_answer_from_before_it_was_forgotten_frees_nobody_elses_seat() -> None:
+    ledger = Ledger()
+    before, after = Sent("r", "a", 1, 10), Sent("r", "a", 1, 10)
+    ledger.sent(before, at_s=1.0)
+    ledger.forget("r")
+    ledger.sent(after, at_s=2.0)
+    ledger.done(before, at_s=3.0)
+    assert ledger.running("r", "a") == 1
+    ledger.done(after, at_s=4.0)
+    assert ledger.running("r", "a") == 0
+
+
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.booleans())))
 def test_in_flight_is_what_was_sent_less_what_came_back(steps: list[tuple[int, bool, bool]]) -> None:
     ledger, out = Ledger(), 0
