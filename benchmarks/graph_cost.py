@@ -27,7 +27,7 @@ import numpy as np
 import yaml
 
 from benchmarks.provenance import provenance
-from benchmarks.servers import Server, free_port
+from benchmarks.servers import Server, free_port, unbound
 from deployments.environment import REQUIRED
 from deployments.settings import AppArgs, VllmEngine
 from deployments.vllm_backend import engine_arguments, environment
@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     given = raw["applications"][0]["args"]["engine"]
     given["model"] = args.model
     if args.threads:
-        given["env"] = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(args.threads)}
+        given["env"] = unbound(args.threads)
     engine = AppArgs.model_validate(raw["applications"][0]["args"]).engine
     if not isinstance(engine, VllmEngine):
         parser.error("--config: the engine must be of kind vllm")

@@ -80,6 +80,11 @@ class Server:
             return False
 
 
+def unbound(threads: int) -> dict[str, str]:
+    """Environment of an engine with so many threads on whatever cores the system picks."""
+    return {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
+
+
 def free_port() -> int:
     """A port nobody listens on now."""
     with socket.socket() as s:

@@ -28,7 +28,7 @@ from benchmarks.servers import free_port
 GOAL = 1.05
 QUANTILES = {"p50": 0.5, "p95": 0.95}
 ARMS = ("off", "down", "slow")
-WARM_UP_S = 8.0  # the first seconds of a traced application are slower: its exporter starts
+WARM_UP_S = 8.0  # the policy learns, connections and exporters start
 
 
 async def measure(url: str, rounds: int, seconds: float, streams: int) -> dict[str, list[dict[str, float]]]:

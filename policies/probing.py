@@ -13,7 +13,8 @@ machine that stalled in its first drafting steps would look too dear to be looke
 class ProbeBudget:
     """Saves up a share of the time spent at K = 0; a probe is due when it pays for the probe's extra time.
 
-    So dear probes are rare and cheap ones frequent, whatever the machine: their cost is at most `share` of the time.
+    So dear probes are rare and cheap ones frequent, whatever the machine: their cost is at most `share` of the time and
+    one probe in advance.
     """
 
     def __init__(self, share: float) -> None:
@@ -33,9 +34,9 @@ class ProbeBudget:
         return min(max(probe_s, plain_s), (1.0 + CREDIT) * plain_s)
 
     def spend(self, plain_s: float, probe_s: float) -> None:
-        """Pays for a probe that is begun."""
+        """Pays for a probe that is begun, once it can be afforded: all that was saved."""
         self._believed_s, self._paid_s = probe_s, self.charge(plain_s, probe_s)
-        self._saved_s = min(self._saved_s - (self._paid_s - plain_s), 0.0)
+        self._saved_s = 0.0
 
     def settle(self, step_s: float) -> None:
         """What it took in truth is owed, as far as it was believed: a step that stalls does not end all probing."""

@@ -21,7 +21,7 @@ import httpx2 as httpx
 import yaml
 
 from benchmarks.pair import ROOT
-from benchmarks.servers import Server, free_port
+from benchmarks.servers import Server, free_port, unbound
 from benchmarks.slo.result import write
 from deployments.environment import REQUIRED
 from tests.cluster.service import Service
@@ -56,7 +56,7 @@ def config(port: int) -> dict[str, Any]:
         "served_model_name": "demo",
         "kv_cache_gib": 0.25,
         "max_num_seqs": SEATS,
-        "env": {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"},
+        "env": unbound(1),
     }
     ingress, monitor, replica = application["deployments"]
     ingress["user_config"]["classes"] = [{"name": "default"}]  # no seats kept free for another class
