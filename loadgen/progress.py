@@ -12,19 +12,21 @@ import numpy as np
 from loadgen.outcome import Outcome
 from loadgen.schedule import Schedule
 
-RECENT_S = 10.0
+RECENT_S, WRITE_EVERY_S = 10.0, 0.5
+RECENT_ANSWERS = 200  # enough for a median; sorting more would keep sends waiting
 FILE = "progress.json"
 
 
 class Progress:
-    """Counts, and medians over the answers of the last ten seconds."""
+    """Counts, and medians over the latest answers of the last ten seconds."""
 
     def __init__(self, schedule: Schedule, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self._file = out / FILE
         self._schedule = schedule
         self._due_s = np.array([r.at_s for r in schedule.requests])
-        self._recent: deque[Outcome] = deque(maxlen=2000)
+        self._recent: deque[Outcome] = deque(maxlen=RECENT_ANSWERS)
+        self._written: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=round(RECENT_S / WRITE_EVERY_S))
         self._errors: Counter[str] = Counter()
         self._finished = self._tokens = 0
         self._note: str | None = None
@@ -52,7 +54,7 @@ class Progress:
             "finished": self._finished,
             "errors": dict(self._errors),
             "tokens": self._tokens,
-            "recent_tokens_per_s": round(sum(o.output_tokens for o in recent) / RECENT_S, 1),
+            "recent_tokens_per_s": self._tokens_per_s(now_s),
             "recent_ttft_p50_ms": round(float(np.median(ttft)), 1) if ttft else None,
             "recent_tpot_p50_ms": round(float(np.median(tpot)), 1) if tpot else None,
             "note": self._note,
@@ -63,6 +65,12 @@ class Progress:
         part = self._file.with_suffix(".part")
         part.write_text(json.dumps(self.state(now_s)))
         part.replace(self._file)
+        self._written.append((now_s, self._tokens))
+
+    def _tokens_per_s(self, now_s: float) -> float:
+        """Of the answers that ended since the oldest state kept."""
+        since_s, tokens = self._written[0]
+        return round((self._tokens - tokens) / max(now_s - since_s, WRITE_EVERY_S), 1)
 
 
 def read(out: Path) -> dict[str, Any] | None:

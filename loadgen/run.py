@@ -103,9 +103,9 @@ def measure(chosen: Options, console: Console) -> dict[str, Any] | None:
     with (chosen.out / "locust.log").open("wb") as log:
         process = subprocess.Popen(chosen.command(), stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - our own command
         try:
-            with Live(console=console, refresh_per_second=4, transient=True) as live:
+            with Live(console=console, auto_refresh=False, transient=True) as live:
                 while process.poll() is None:
-                    live.update(view(chosen, progress.read(chosen.out)))
+                    live.update(view(chosen, progress.read(chosen.out)), refresh=True)
                     time.sleep(REFRESH_S)
         finally:
             process.terminate()

@@ -18,11 +18,10 @@ from loadgen import counters, results, scenario
 from loadgen.client import Client, first_model, get
 from loadgen.dispatch import Clock, Dispatcher
 from loadgen.outcome import Outcome
-from loadgen.progress import Progress
+from loadgen.progress import WRITE_EVERY_S, Progress
 from loadgen.schedule import Schedule, build
 
 LEAD_S, WORKERS_LEAD_S = 1.0, 4.0  # from Locust's start to the plan's zero: users are spawned, workers told
-PROGRESS_S = 0.5
 
 
 class Session:
@@ -166,7 +165,7 @@ class Session:
     def _watch(self) -> None:
         while True:
             self._progress.write(self._clock())
-            gevent.sleep(PROGRESS_S)
+            gevent.sleep(WRITE_EVERY_S)
 
     def _read_counters(self) -> None:
         every_s = self._schedule.scenario.metrics_every_s

@@ -13,17 +13,14 @@ from policies.api import Feature, FloatArray
 def before_sampling(logits: torch.Tensor, needs: frozenset[Feature]) -> dict[Feature, torch.Tensor]:
     """Features [rows] of draft logits [rows, vocabulary] that do not depend on the token drawn."""
     found: dict[Feature, torch.Tensor] = {}
-    if not needs & {"top1", "margin", "entropy"}:
-        return found
     logits = logits.float()
-    norm = logits.logsumexp(dim=-1)
     if "top1" in needs:
-        found["top1"] = (logits.amax(dim=-1) - norm).exp()
+        found["top1"] = logits.softmax(dim=-1).amax(dim=-1)
     if "margin" in needs:
         best = logits.topk(2, dim=-1).values
         found["margin"] = best[:, 0] - best[:, 1]
     if "entropy" in needs:
-        log_p = logits - norm[:, None]
+        log_p = logits.log_softmax(dim=-1)
         found["entropy"] = -(log_p.exp() * log_p).sum(dim=-1)
     return found
 
@@ -34,6 +31,11 @@ def of_sampled(logits: torch.Tensor, tokens: torch.Tensor, probs: torch.Tensor |
         logits = logits.float()
         return (logits.gather(1, tokens.long()[:, None])[:, 0] - logits.logsumexp(dim=-1)).exp()
     return probs.gather(1, tokens.long()[:, None])[:, 0]
+
+
+def slot_to_host(seen: Mapping[Feature, torch.Tensor], rows: np.ndarray) -> dict[Feature, FloatArray]:
+    """[B] arrays of one slot, a copy each: on a CPU stacking them first costs more than copying."""
+    return {name: values.float().numpy(force=True).astype(np.float64)[rows] for name, values in seen.items()}
 
 
 def to_host(slots: Iterable[Mapping[Feature, torch.Tensor]], rows: np.ndarray) -> dict[Feature, FloatArray]:

@@ -90,7 +90,7 @@ class AdaptiveProposer:
         j = len(self._slots) - 1
         if not self.book.stops_early or j + 1 >= self.book.k:
             return
-        host = {name: values[:, 0] for name, values in features.to_host([seen], self.book.rows).items()}
+        host = features.slot_to_host(seen, self.book.rows)
         if not self.book.go_on(DraftObservation(j, host, self.book.drafting_s())):
             raise StopDrafting
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.engine.features import before_sampling, of_sampled, to_host
+from deployments.engine.features import before_sampling, of_sampled, slot_to_host, to_host
 from policies.api import Feature
 
 LOGITS = torch.randn(5, 11, generator=torch.Generator().manual_seed(0)) * 3
@@ -53,6 +53,13 @@ def test_slots_become_columns_of_the_chosen_rows() -> None:
     host = to_host(slots, np.array([2, 0]))
     assert host["top1"].tolist() == [[2.0, 12.0], [0.0, 10.0]]
     assert host["margin"].tolist() == [[2.0, -8.0], [0.0, -10.0]]
+    assert host["top1"].dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_slot_becomes_the_chosen_rows(dtype: torch.dtype) -> None:
+    host = slot_to_host({"top1": torch.arange(3).to(dtype)}, np.array([2, 0]))
+    assert host["top1"].tolist() == [2.0, 0.0]
     assert host["top1"].dtype == np.float64
 
 
