@@ -40,6 +40,7 @@ ARMS = (
     Arm(TUNED, TUNED),
     _ours("off"),
     *(_ours(f"fixed_{k}", "fixed", k=k) for k in (1, 3, 5, 7)),
+    _ours("threshold", "confidence", threshold=0.6),
     _ours("goodput"),
     _ours("adaspec"),
     _ours("nightjar"),

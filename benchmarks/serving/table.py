@@ -18,8 +18,9 @@ from loadgen import compare
 from loadgen.results import Run, read
 from loadgen.summary import group
 
-BASELINE = "stock_off"
+BASELINE, CHOSEN = "stock_off", "slo_goodput"
 MARGIN, BLOCK_S = 0.02, 5.0
+INTERVAL = "{ratio:.2f} [{low:.2f}, {high:.2f}]"
 MOST_FOREIGN = 0.1  # of the servers' core: a run in which others used more is shown, and run again on resumption
 DEFAULT, SHADES = "#d9713c", ("#1f3b57", "#35608a", "#5584b0", "#7ba5cb", "#a3c3df", "#c9ddee")
 CAPTION = (
@@ -95,22 +96,26 @@ def cells(out: Path) -> dict[str, dict[str, Cell]]:
 
 
 def ratios(row: Mapping[str, Cell]) -> dict[str, dict[str, Any]]:
-    """Arm -> metric -> ratio to the baseline with its interval, over the rounds both have."""
+    """Arm -> metric -> its ratio to the baseline with an interval."""
     base = row.get(BASELINE)
-    if base is None:
+    found = {} if base is None else {name: ratio(cell, base) for name, cell in row.items() if name != BASELINE}
+    return {name: metrics for name, metrics in found.items() if metrics}
+
+
+def of_chosen(row: Mapping[str, Cell]) -> dict[str, dict[str, Any]]:
+    """Arm -> metric -> the default's ratio to that arm with an interval."""
+    ours = row.get(CHOSEN)
+    found = {} if ours is None else {name: ratio(ours, cell) for name, cell in row.items() if name != CHOSEN}
+    return {name: metrics for name, metrics in found.items() if metrics}
+
+
+def ratio(cell: Cell, base: Cell) -> dict[str, Any]:
+    """Metric -> `cell` / `base` with its interval, over the rounds both have; empty where they share none."""
+    both = [(a.table, b.table) for a in base.runs for b in cell.runs if a.folder.name == b.folder.name]
+    if not both:
         return {}
-    found = {}
-    for name, cell in row.items():
-        both = [
-            (a.table, b.table)
-            for a in base.runs
-            for b in cell.runs
-            if a.folder.name == b.folder.name and name != BASELINE
-        ]
-        if both:
-            verdicts = compare.judge([a for a, _ in both], [b for _, b in both], MARGIN, BLOCK_S, seed=0)
-            found[name] = {v.metric: {"ratio": v.ratio, "low": v.low, "high": v.high} for v in verdicts}
-    return found
+    verdicts = compare.judge([a for a, _ in both], [b for _, b in both], MARGIN, BLOCK_S, seed=0)
+    return {v.metric: {"ratio": v.ratio, "low": v.low, "high": v.high} for v in verdicts}
 
 
 def write(out: Path, origin: dict[str, Any]) -> None:
@@ -118,12 +123,13 @@ def write(out: Path, origin: dict[str, Any]) -> None:
     found = cells(out)
     numbers = {load: {a: c.figures() for a, c in row.items()} for load, row in found.items()}
     compared = {load: ratios(row) for load, row in found.items()}
-    summary = {"figures": numbers, "ratios_to_" + BASELINE: compared}
+    chosen = {load: of_chosen(row) for load, row in found.items()}
+    summary = {"figures": numbers, "ratios_to_" + BASELINE: compared, f"ratios_of_{CHOSEN}": chosen}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     (out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
     config = origin["config"]
     caption = CAPTION.format(size=config["size"], window=config["window_s"])
-    (out / "README.md").write_text(_readme(numbers, compared, caption))
+    (out / "README.md").write_text(_readme(numbers, compared, caption) + _against(chosen))
     if any(compared.values()):
         picture(compared, caption).savefig(out / "goodput.svg", metadata={"Date": None})
 
@@ -145,6 +151,21 @@ def _readme(numbers: dict[str, dict[str, Any]], compared: dict[str, Any], captio
     return f"{whole}\n## By class\n\n{_by_class(numbers)}"
 
 
+def _against(chosen: Mapping[str, Mapping[str, Any]]) -> str:
+    """The default's goodput to every other arm's, over the rounds both have."""
+    loads = [load for load, row in chosen.items() if row]
+    arms = [arm.name for arm in ARMS if any(arm.name in chosen[load] for load in loads)]
+    if not arms:
+        return ""
+    head = f"\n## Goodput of `{CHOSEN}` to every other arm's\n\n| arm | {' | '.join(loads)} |\n"
+    lines = [head + "|---" * (len(loads) + 1) + "|"]
+    for arm in arms:
+        found = [chosen[load].get(arm) for load in loads]
+        shown = ["-" if row is None else INTERVAL.format(**row["goodput"]) for row in found]
+        lines.append("| " + " | ".join([arm, *shown]) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def _by_class(numbers: dict[str, dict[str, Any]]) -> str:
     """Attained share, and P90 TPOT beside its objective, of each class."""
     every = [figures for row in numbers.values() for figures in row.values()]
@@ -162,7 +183,7 @@ def _by_class(numbers: dict[str, dict[str, Any]]) -> str:
 
 def _row(load: str, arm: str, f: dict[str, Any], ratio: dict[str, Any] | None) -> str:
     times = [" / ".join(_figure(f[name][q]) for q in ("p50", "p90", "p99")) for name in ("tpot_ms", "ttft_ms")]
-    goodput = "1" if ratio is None else "{ratio:.2f} [{low:.2f}, {high:.2f}]".format(**ratio["goodput"])
+    goodput = "1" if ratio is None else INTERVAL.format(**ratio["goodput"])
     wasted = _percent(f["wasted_share"])
     own = [_figure(f.get(name)) for name in ("decide_ms", "switches_per_min")]
     own.append(_percent(f["foreign_share"]))

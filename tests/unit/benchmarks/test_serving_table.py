@@ -65,6 +65,18 @@ def test_ratios_are_paired_with_the_baseline(out: Path) -> None:
     assert found["slo_goodput"]["goodput"]["ratio"] > 1
 
 
+def test_the_default_is_held_against_every_other_arm(out: Path) -> None:
+    found = table.of_chosen(table.cells(out)["low"])
+    assert list(found) == ["stock_off"]
+    assert found["stock_off"]["TPOT p50"]["ratio"] == pytest.approx(0.5)
+
+
+def test_arms_without_a_common_round_are_not_compared(out: Path) -> None:
+    (out / "low" / "slo_goodput" / "0").rename(out / "low" / "slo_goodput" / "1")
+    row = table.cells(out)["low"]
+    assert (table.ratios(row), table.of_chosen(row)) == ({}, {})
+
+
 def test_an_invalid_run_is_in_no_figure(out: Path) -> None:
     file = out / "low" / "slo_goodput" / "0" / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"valid": False}))
@@ -75,7 +87,9 @@ def test_the_page_says_what_it_was_run_on(out: Path) -> None:
     table.write(out, ORIGIN)
     page = (out / "README.md").read_text()
     assert "grown 270m target" in page
-    assert page.count("| low |") == 4  # two arms, in two tables
+    assert page.count("\n| low |") == 4  # two arms, in two tables
     assert "| low | slo_goodput | 100 %, 30 |" in page
     assert "<svg" in (out / "goodput.svg").read_text()
-    assert set(json.loads((out / "summary.json").read_text())) == {"figures", "ratios_to_stock_off"}
+    assert "| arm | low |\n|---|---|\n| stock_off | " in page
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary) == {"figures", "ratios_to_stock_off", "ratios_of_slo_goodput"}
