@@ -44,10 +44,11 @@ def table(outcomes: Sequence[Outcome], classes: Mapping[str, SloClass]) -> Table
     rows = sorted(outcomes, key=lambda o: o.id)
     at, sent, first, end = (_column(rows, name) for name in ("at_s", "sent_s", "first_s", "end_s"))
     last = np.array([o.chunks_s[-1] if o.chunks_s else np.nan for o in rows])
+    ok = np.array([o.error is None for o in rows], np.bool_)
+    first = np.where(ok & np.isnan(first), end, first)  # an answer without text is known by its end
     tokens = np.array([o.output_tokens for o in rows], np.int64)
     tpot = np.where(tokens > 1, 1e3 * (last - first) / np.maximum(tokens - 1, 1), np.nan)
     ttft = 1e3 * (first - at)
-    ok = np.array([o.error is None for o in rows], np.bool_)
     limits = np.array([(classes[o.slo_class].ttft_ms, classes[o.slo_class].tpot_ms) for o in rows]).reshape(-1, 2)
     attained = ok & (ttft <= limits[:, 0]) & (np.nan_to_num(tpot) <= limits[:, 1])
     return Table(

@@ -43,6 +43,15 @@ def test_only_attained_tokens_are_goodput_and_an_error_is_never_attained() -> No
     assert failed["errors"] == {"http 429": len(PLAN.requests)}
 
 
+def test_an_answer_without_text_is_served_when_it_ends() -> None:
+    silent = [dataclasses.replace(o, chunks_s=(), output_tokens=1) for o in outcomes()]
+    found = summary(PLAN, silent, [])["total"]
+    assert found["ttft_ms"]["p50"] == found["e2e_ms"]["p50"]
+    assert found["attainment"] == 1
+    failed = [dataclasses.replace(o, error="cut off") for o in silent]
+    assert summary(PLAN, failed, [])["total"]["attainment"] == 0
+
+
 def test_latency_counts_from_the_intended_start_and_from_the_send() -> None:
     rows = [dataclasses.replace(o, sent_s=o.at_s + 0.06) for o in outcomes()]
     found = summary(PLAN, rows, [])
