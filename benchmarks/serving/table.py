@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from benchmarks.serving.arms import ARMS
@@ -22,7 +23,7 @@ BASELINE, CHOSEN = "stock_off", "slo_goodput"
 MARGIN, BLOCK_S = 0.02, 5.0
 INTERVAL = "{ratio:.2f} [{low:.2f}, {high:.2f}]"
 MOST_FOREIGN = 0.1  # of the servers' core: a run in which others used more is shown, and run again on resumption
-DEFAULT, SHADES = "#d9713c", ("#1f3b57", "#35608a", "#5584b0", "#7ba5cb", "#a3c3df", "#c9ddee")
+DEFAULT, OTHERS = "#d9713c", colormaps["viridis"]
 CAPTION = (
     "two CPU cores, one for the server and one for the generator, grown {size} target; "
     "{window:g}-s windows of the same seeded requests; "
@@ -205,7 +206,7 @@ def picture(compared: Mapping[str, Mapping[str, Any]], caption: str) -> Figure:
         at = np.arange(len(found)) + (i - (len(arms) - 1) / 2) * width
         heights = np.array([f["ratio"] for f in found])
         spread = [heights - [f["low"] for f in found], [f["high"] for f in found] - heights]
-        axis.bar(at, heights, width, label=arm, color=DEFAULT if arm == "slo_goodput" else SHADES[i % len(SHADES)])
+        axis.bar(at, heights, width, label=arm, color=DEFAULT if arm == CHOSEN else OTHERS(i / len(arms)))
         axis.errorbar(at, heights, spread, fmt="none", ecolor="#444", elinewidth=1, capsize=2)
     axis.axhline(1, color="#444", lw=0.8, ls="--")
     axis.set_xticks(np.arange(len(compared)), list(compared))
