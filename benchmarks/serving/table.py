@@ -98,19 +98,21 @@ def cells(out: Path) -> dict[str, dict[str, Cell]]:
 
 def ratios(row: Mapping[str, Cell]) -> dict[str, dict[str, Any]]:
     """Arm -> metric -> its ratio to the baseline with an interval."""
-    base = row.get(BASELINE)
-    found = {} if base is None else {name: ratio(cell, base) for name, cell in row.items() if name != BASELINE}
-    return {name: metrics for name, metrics in found.items() if metrics}
+    return _paired({name: (cell, row[BASELINE]) for name, cell in row.items() if BASELINE in row and name != BASELINE})
 
 
 def of_chosen(row: Mapping[str, Cell]) -> dict[str, dict[str, Any]]:
     """Arm -> metric -> the default's ratio to that arm with an interval."""
-    ours = row.get(CHOSEN)
-    found = {} if ours is None else {name: ratio(ours, cell) for name, cell in row.items() if name != CHOSEN}
+    return _paired({name: (row[CHOSEN], cell) for name, cell in row.items() if CHOSEN in row and name != CHOSEN})
+
+
+def _paired(pairs: Mapping[str, tuple[Cell, Cell]]) -> dict[str, dict[str, Any]]:
+    """Those that share a round."""
+    found = {name: paired_ratio(*pair) for name, pair in pairs.items()}
     return {name: metrics for name, metrics in found.items() if metrics}
 
 
-def ratio(cell: Cell, base: Cell) -> dict[str, Any]:
+def paired_ratio(cell: Cell, base: Cell) -> dict[str, Any]:
     """Metric -> `cell` / `base` with its interval, over the rounds both have; empty where they share none."""
     both = [(a.table, b.table) for a in base.runs for b in cell.runs if a.folder.name == b.folder.name]
     if not both:
