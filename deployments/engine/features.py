@@ -13,6 +13,8 @@ from policies.api import Feature, FloatArray
 def before_sampling(logits: torch.Tensor, needs: frozenset[Feature]) -> dict[Feature, torch.Tensor]:
     """Features [rows] of draft logits [rows, vocabulary] that do not depend on the token drawn."""
     found: dict[Feature, torch.Tensor] = {}
+    if not needs & {"top1", "margin", "entropy"}:
+        return found  # no copy of half-precision logits for nothing
     logits = logits.float()
     if "top1" in needs:
         found["top1"] = logits.softmax(dim=-1).amax(dim=-1)
