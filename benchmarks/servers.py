@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 START_S = 600
+WAKE_S = 60  # from sleep to its first answer
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -51,10 +52,13 @@ class Server:
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Runs inside the block only."""
+        """Runs inside the block only. RuntimeError if it does not answer within `WAKE_S`."""
         self._signal(signal.SIGCONT)
         try:
+            deadline = time.monotonic() + WAKE_S
             while not self._answers():
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the server at {self.url} ended or did not answer within {WAKE_S} s")
                 time.sleep(0.1)
             yield
         finally:

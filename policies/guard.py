@@ -28,6 +28,9 @@ from policies.base import BasePolicy
 
 T = TypeVar("T")
 
+OPTIONAL = ("before_draft", "after_draft", "select", "feedback")
+"""Hooks not worth a timer around them where a policy has left them as they are."""
+
 
 class Interrupted(BaseException):
     """Raised inside a policy hook by the engine's timer. Not an Exception: a policy's own handler must not eat it."""
@@ -82,7 +85,7 @@ class Guard:
     ) -> None:
         self.policy = policy
         self._run, self._passes = run, passes
-        self._learns = getattr(type(policy), "feedback", None) is not BasePolicy.feedback
+        self._own = frozenset(hook for hook in OPTIONAL if _overrides(policy, hook))
         self.limits = limits or Limits()
         self.faults: Counter[str] = Counter()
         self.last_fault: str | None = None
@@ -109,18 +112,26 @@ class Guard:
         return plan
 
     def before_draft(self, j: int) -> bool:
-        return self.active and bool(self.attempt(lambda: self.policy.before_draft(j)))
+        if not self.active or "before_draft" not in self._own:
+            return self.active
+        return bool(self.attempt(lambda: self.policy.before_draft(j)))
 
     def after_draft(self, seen: DraftObservation) -> bool:
-        return self.active and bool(self.attempt(lambda: self.policy.after_draft(seen)))
+        if not self.active or "after_draft" not in self._own:
+            return self.active
+        return bool(self.attempt(lambda: self.policy.after_draft(seen)))
 
     def select(self, bundle: DraftBundle) -> IntArray:
         """Verify lengths [B]; after a fault nothing is verified, which is always exact."""
-        plan = self.attempt(lambda: valid_lengths(self.policy.select(bundle), bundle)) if self.active else None
+        if not self.active:
+            return np.zeros(bundle.view.batch, np.int64)
+        if "select" not in self._own:
+            return np.full(bundle.view.batch, bundle.k, np.int64)
+        plan = self.attempt(lambda: valid_lengths(self.policy.select(bundle), bundle))
         return np.zeros(bundle.view.batch, np.int64) if plan is None else plan
 
     def feedback(self, seen: StepFeedback) -> None:
-        if self._learns and self.active:
+        if self.active and "feedback" in self._own:
             self.attempt(lambda: self.policy.feedback(seen))
 
     def spent(self, seconds: float, step_s: float = 0.0) -> None:
@@ -163,6 +174,10 @@ class Guard:
             self._cooldown = self.limits.cooldown_steps
         self._resume_at = self._step + self._cooldown
         self._cooldown = min(2 * self._cooldown, self.limits.cooldown_most_steps)
+
+
+def _overrides(policy: Policy, hook: str) -> bool:
+    return getattr(getattr(policy, hook, None), "__func__", None) is not getattr(BasePolicy, hook)
 
 
 def valid_plan(plan: StepPlan, view: StepView) -> StepPlan:

@@ -36,6 +36,7 @@ from policies.whatif import what_if
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+PREDICT_EVERY = 4  # steps with drafts: predictions are for an operator's eyes, and a step's time is dear
 PLAIN_EVERY = 8  # steps without drafts differ little: models learn from every eighth of a row of them
 
 DRAFT_FAILED = "draft_failed"
@@ -145,7 +146,7 @@ class PolicyHost:
             drafting.lengths = self._lengths(drafting, sampled=sampled)
         self.telemetry.drafted(k, int(drafting.most.sum()), draft_s, stopped_early=drafting.stopped_early)
         drafting.teaches = self._teaches(drafting)
-        if drafting.teaches:
+        if drafting.teaches and (k == 0 or drafting.view.step % PREDICT_EVERY == 0):
             drafting.predicted_s = self._guard.attempt(lambda: self._predict(drafting))
         self._guard.spent(self._watchdog.take_step_s(), self._step_s)
         return drafting.lengths

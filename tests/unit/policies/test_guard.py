@@ -100,20 +100,22 @@ def test_the_engine_says_what_is_not_the_policys_own() -> None:
     assert guard.active
 
 
-def test_a_policy_that_learns_nothing_is_not_told_anything() -> None:
+@pytest.mark.parametrize("hook", ["before_draft", "after_draft", "select", "feedback"])
+def test_a_hook_that_the_policy_left_as_it_is_is_answered_for_it(hook: str) -> None:
     asked: list[Any] = []
 
-    def run(hook: Callable[[], Any], /) -> Any:
-        asked.append(hook)
-        return hook()
+    def run(call: Callable[[], Any], /) -> Any:
+        asked.append(call)
+        return call()
 
-    for policy, times in (
-        (FromCallable(lambda _: 0, Params(), PolicyContext(8, default_models(8))), 0),
-        (Scripted(), 1),
-    ):
+    plain = FromCallable(lambda _: 3, Params(), PolicyContext(8, default_models(8)))
+    answers = []
+    for policy, times in ((plain, 0), (Scripted(), 1)):
+        guard = Guard(policy, LIMITS, run)
         asked.clear()
-        Guard(policy, LIMITS, run).feedback(feedback_of(make_view(2), 0, np.zeros(2), np.zeros(2)))
+        answers.append(hooks(guard)[hook]())
         assert len(asked) == times
+    assert np.array_equal(*answers)
 
 
 @pytest.mark.parametrize("said", [None, 7, "ab", [1, 2]])
