@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,19 @@ from policies.estimators.calibration import CalibrationError, risk_set
 SURE = 6.0
 """Logit beyond which more confidence is not more evidence."""
 
+UNSURE = 1.0 / (1.0 + exp(SURE))
+
 CELLS = 1024
 """Resolution of the lookup table that stands in for the logistic, which would be the dearest part of a decision."""
+
+STALE = 0.02
+"""Logits by which the table may be behind, at most .005 of a probability: it is the dearest part of a step."""
 
 
 def logit(p: FloatArray) -> FloatArray:
     """Clipped to -SURE .. SURE."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.minimum(np.maximum(np.log(p / (1.0 - p)), -SURE), SURE))
+    p = np.minimum(np.maximum(p, UNSURE), 1.0 - UNSURE)
+    return np.asarray(np.log(p / (1.0 - p)))
 
 
 def sigmoid(x: FloatArray) -> FloatArray:
@@ -48,7 +54,7 @@ class Calibrated:
         self._drift, self._drift_variance = 0.0, 0.0
         self._error = CalibrationError()
         self._at = logit((np.arange(CELLS + 1) + 0.5) / (CELLS + 1))
-        self._table = sigmoid(self._at)
+        self._tabulate()
 
     def conditional(self, view: StepView, k: int) -> FloatArray:
         return self._positions.conditional(view, k)
@@ -82,6 +88,12 @@ class Calibrated:
         determinant = bb * ww - bw * bw
         self._b = min(max(self._b + (ww * slope_b - bw * slope_w) / determinant, -SURE), SURE)
         self._w = min(max(self._w + (bb * slope_w - bw * slope_b) / determinant, 0.0), 4.0)
+        b, w = self._tabulated
+        if abs(self._b - b) + SURE * abs(self._w - w) > STALE:
+            self._tabulate()
+
+    def _tabulate(self) -> None:
+        self._tabulated = self._b, self._w
         self._table = sigmoid(self._b + self._w * self._at)
 
     def _notice_drift(self, residual: float, variance: float) -> None:
@@ -107,7 +119,7 @@ class Calibrated:
         bb, bw, ww = map(float, state["information"])
         self._information = bb, bw, ww
         self._drift, self._drift_variance = map(float, state["drift"])
-        self._table = sigmoid(self._b + self._w * self._at)
+        self._tabulate()
 
     def explain(self) -> dict[str, Any]:
         learned = {"bias": round(self._b, 3), "slope": round(self._w, 3), "ece": self._error.value}
