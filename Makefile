@@ -112,9 +112,11 @@ bench: $(STAMP) models ## Stock vLLM against our engine under five loads; resuma
 
 # TRACES: a folder with adaspec_*.csv (the AdaSpec paper's sequences) and AzureLLMInferenceTrace_code.csv
 TRACES ?= traces
+RATES := benchmarks/results/serving
 .PHONY: bench-full
-bench-full: $(STAMP) models ## The same and the 600-s recorded sequences in TRACES
-	@python -m benchmarks.serving $(BENCH) --traces $(TRACES)
+bench-full: $(STAMP) models ## The arms of bench, at its rates, under the 600-s recorded sequences in TRACES
+	@python -m benchmarks.serving --loads --traces $(TRACES) --window-s 600 --rounds 1 \
+		--out benchmarks/results/replay --rates $(RATES) $(BENCH)
 
 .PHONY: lock
 # uv knows where PyTorch keeps its CPU wheels; UV_TORCH="--find-links DIR" takes them from a folder instead.

@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving --size 270m                              # everything: three hours and more
     python -m benchmarks.serving --size 270m --loads middle day --arms stock_off off slo_goodput --minutes 10
-    python -m benchmarks.serving --size 270m --traces FOLDER              # also the recorded sequences in FOLDER
+    make bench-full TRACES=FOLDER                                         # the recorded sequences in FOLDER instead
 
 The servers get the last core this process may use (`taskset -c N` picks it), the generator the others of the machine.
 """
@@ -97,13 +97,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="270m", choices=("30m", "270m"), help="the grown target")
     parser.add_argument("--arms", nargs="+", default=names, choices=names, metavar="ARM", help=", ".join(names))
-    parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=LOADS)
+    parser.add_argument("--loads", nargs="*", default=list(LOADS), choices=LOADS)
     parser.add_argument("--traces", type=Path, help="folder of adaspec_*.csv and Azure's files: adds 600-s replays")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--window-s", type=float, default=45)
     parser.add_argument("--minutes", type=float, default=180, help="start no run that would end later")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "serving")
+    parser.add_argument("--rates", type=Path, help="results whose calibration and schedule to take; default: --out")
     return parser.parse_args(argv)
 
 
@@ -113,12 +114,13 @@ def main(argv: list[str] | None = None) -> int:
     started_s = time.monotonic()
     out, work = args.out / args.size, ROOT / ".bench" / "serving"
     core, others = machine.cores()
-    schedule = tuned(out, args.size, core, args.seed) if TUNED in args.arms else []
+    rates = (args.rates or args.out) / args.size
+    schedule = tuned(rates, args.size, core, args.seed) if TUNED in args.arms else []
     needed = [*dict.fromkeys([BASE.engine, *(a.engine for a in ARMS if a.name in args.arms)])]
     left = 0
     with machine.servers(needed, args.size, schedule, core) as servers:
         os.sched_setaffinity(0, others)
-        base = calibrate(servers, out, work, args.seed)
+        base = calibrate(servers, rates, work, args.seed)
         for job in jobs(args, base, out):
             late = time.monotonic() - started_s + job.scenario.duration_s + SPARE_S > 60 * args.minutes
             if not job.done and late:

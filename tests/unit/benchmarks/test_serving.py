@@ -29,6 +29,16 @@ def test_every_arm_of_a_round_meets_the_same_requests_in_rotated_order() -> None
     assert len({job.out for job in found}) == 18
 
 
+def test_recorded_sequences_come_at_the_mean_rate_of_the_middle_load(tmp_path: Path) -> None:
+    rows = "".join(f"{0.1 * i:.1f}\n" for i in range(6000))
+    for name in ("adaspec_code", "AzureLLMInferenceTrace_conv"):
+        (tmp_path / f"{name}.csv").write_text(f"Timestamp (s)\n{rows}")
+    (job,) = jobs(parse(["--arms", "off", "--rounds", "1", "--loads", "--traces", str(tmp_path)]), BASE, Path("out"))
+    assert job.out == Path("out/adaspec_code/off/0")
+    assert job.scenario.duration_s == 600
+    assert len(build(job.scenario).requests) == pytest.approx(0.5 * BASE.high_rps * 600, rel=0.15)
+
+
 def test_a_finished_run_is_not_run_again_unless_invalid_or_disturbed(tmp_path: Path) -> None:
     job = Job(ARMS[0], BASE.scenario("low", 45, 0), tmp_path)
     assert not job.done
