@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 
 from benchmarks.serving.arms import ARMS
@@ -22,6 +22,7 @@ from loadgen.summary import group
 BASELINE, CHOSEN = "stock_off", "slo_goodput"
 MARGIN, BLOCK_S = 0.02, 5.0
 INTERVAL = "{ratio:.2f} [{low:.2f}, {high:.2f}]"
+AGAINST = ("goodput", "attainment", "TPOT p90", "TTFT p90")
 MOST_FOREIGN = 0.1  # of the servers' core: a run in which others used more is shown, and run again on resumption
 DEFAULT, OTHERS = "#d9713c", colormaps["viridis"]
 CAPTION = (
@@ -132,9 +133,11 @@ def write(out: Path, origin: dict[str, Any]) -> None:
     (out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
     config = origin["config"]
     caption = CAPTION.format(size=config["size"], window=config["window_s"])
-    (out / "README.md").write_text(_readme(numbers, compared, caption) + _against(chosen))
+    against = "".join(_against(chosen, metric) for metric in AGAINST)
+    (out / "README.md").write_text(_readme(numbers, compared, caption) + against)
     if any(compared.values()):
-        picture(compared, caption).savefig(out / "goodput.svg", metadata={"Date": None})
+        with rc_context({"svg.hashsalt": "goodput"}):  # the same runs give the same file
+            picture(compared, caption).savefig(out / "goodput.svg", metadata={"Date": None})
 
 
 def _readme(numbers: dict[str, dict[str, Any]], compared: dict[str, Any], caption: str) -> str:
@@ -154,17 +157,17 @@ def _readme(numbers: dict[str, dict[str, Any]], compared: dict[str, Any], captio
     return f"{whole}\n## By class\n\n{_by_class(numbers)}"
 
 
-def _against(chosen: Mapping[str, Mapping[str, Any]]) -> str:
-    """The default's goodput to every other arm's, over the rounds both have."""
+def _against(chosen: Mapping[str, Mapping[str, Any]], metric: str) -> str:
+    """The default's figure to every other arm's, over the rounds both have."""
     loads = [load for load, row in chosen.items() if row]
     arms = [arm.name for arm in ARMS if any(arm.name in chosen[load] for load in loads)]
     if not arms:
         return ""
-    head = f"\n## Goodput of `{CHOSEN}` to every other arm's\n\n| arm | {' | '.join(loads)} |\n"
+    head = f"\n## {metric[0].upper()}{metric[1:]} of `{CHOSEN}` to every other arm's\n\n| arm | {' | '.join(loads)} |\n"
     lines = [head + "|---" * (len(loads) + 1) + "|"]
     for arm in arms:
         found = [chosen[load].get(arm) for load in loads]
-        shown = ["-" if row is None else INTERVAL.format(**row["goodput"]) for row in found]
+        shown = ["-" if row is None else INTERVAL.format(**row[metric]) for row in found]
         lines.append("| " + " | ".join([arm, *shown]) + " |")
     return "\n".join(lines) + "\n"
 

@@ -89,7 +89,12 @@ def test_the_page_says_what_it_was_run_on(out: Path) -> None:
     assert "grown 270m target" in page
     assert page.count("\n| low |") == 4  # two arms, in two tables
     assert "| low | slo_goodput | 100 %, 30 |" in page
-    assert "<svg" in (out / "goodput.svg").read_text()
-    assert "| arm | low |\n|---|---|\n| stock_off | " in page
+    picture = (out / "goodput.svg").read_text()
+    assert "<svg" in picture
+    titles = [line for line in page.splitlines() if "to every other arm's" in line]
+    assert [title.split(" of ")[0] for title in titles] == ["## Goodput", "## Attainment", "## TPOT p90", "## TTFT p90"]
+    assert page.count("| arm | low |\n|---|---|\n| stock_off | ") == len(titles)
+    table.write(out, ORIGIN)
+    assert (out / "goodput.svg").read_text() == picture
     summary = json.loads((out / "summary.json").read_text())
     assert set(summary) == {"figures", "ratios_to_stock_off", "ratios_of_slo_goodput"}
