@@ -126,10 +126,11 @@ def run(args: argparse.Namespace) -> None:
             for name, block in alternate(running, arms, batch, args.steps, args.rounds):
                 found[name].append(block)
                 progress.advance(task)
+            asked = {name: value for name, value in vars(args).items() if not isinstance(value, Path)}
             result = {
                 "batch": batch,
                 **cell(found, pairs),
-                "provenance": provenance({**vars(args), "worker_cpu": environment()["VLLM_CPU_OMP_THREADS_BIND"]}),
+                "provenance": provenance({**asked, "worker_cpu": environment()["VLLM_CPU_OMP_THREADS_BIND"]}),
             }
             (out / f"batch_{batch}.json").write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
             for name, ratio in result["ratios"].items():
