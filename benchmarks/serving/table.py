@@ -15,6 +15,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 
 from benchmarks.serving.arms import ARMS
+from benchmarks.serving.loads import LOADS
 from loadgen import compare
 from loadgen.results import Run, read
 from loadgen.summary import group
@@ -84,12 +85,14 @@ class Cell:
 
 
 def cells(out: Path) -> dict[str, dict[str, Cell]]:
-    """Load -> arm -> its valid rounds, in the arms' order."""
+    """Load -> arm -> its valid rounds, in the loads' and the arms' order; recorded sequences by name."""
     found: dict[str, dict[str, Cell]] = {}
-    for load in sorted(p for p in out.iterdir() if p.is_dir()):
+    order = {name: i for i, name in enumerate(LOADS)}
+    folders = (p for p in out.iterdir() if p.is_dir())
+    for load in sorted(folders, key=lambda p: (order.get(p.name, len(order)), p.name)):
         for arm in ARMS:
-            folders = sorted((load / arm.name).glob("*/engine.json"))
-            runs = [(read(f.parent), json.loads(f.read_text())) for f in folders]
+            files = sorted((load / arm.name).glob("*/engine.json"))
+            runs = [(read(f.parent), json.loads(f.read_text())) for f in files]
             valid = [(run, engine) for run, engine in runs if run.result["valid"]]
             if valid:
                 cell = Cell(arm.name, [run for run, _ in valid], [engine for _, engine in valid])

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ def test_arms_without_a_common_round_are_not_compared(out: Path) -> None:
     (out / "low" / "slo_goodput" / "0").rename(out / "low" / "slo_goodput" / "1")
     row = table.cells(out)["low"]
     assert (table.ratios(row), table.of_chosen(row)) == ({}, {})
+
+
+def test_loads_come_from_low_to_day_and_recorded_sequences_after_them(out: Path) -> None:
+    for load in ("day", "adaspec_code", "high"):
+        shutil.copytree(out / "low", out / load)
+    assert list(table.cells(out)) == ["low", "high", "day", "adaspec_code"]
 
 
 def test_an_invalid_run_is_in_no_figure(out: Path) -> None:
