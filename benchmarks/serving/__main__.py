@@ -28,7 +28,6 @@ from benchmarks.serving.arms import ARMS, TUNED, Arm
 from benchmarks.serving.loads import CLIENTS, LOADS, Calibration, closed, replay
 from benchmarks.serving.tune import tuned
 from loadgen.scenario import Scenario
-from loadgen.schedule import build
 
 SPARE_S = 30.0  # a window's answers that come after it, and Locust's start and end
 BASE = ARMS[0]
@@ -63,13 +62,10 @@ def jobs(args: argparse.Namespace, base: Calibration, out: Path) -> Iterator[Job
 
 def scenarios(args: argparse.Namespace, base: Calibration, seed: int) -> list[Scenario]:
     """Windows of the named loads, and the recorded sequences where their folder is given."""
-    found = [base.scenario(load, args.window_s, seed) for load in args.loads]
-    for path in sorted(args.traces.glob("*.csv")) if args.traces else []:
-        if path.stem.startswith("adaspec_") or path.stem.endswith("_code"):
-            recorded = replay(str(path), path.stem, 1.0, 1.0, seed, base)
-            rps = len(build(recorded).requests) / recorded.duration_s
-            found.append(replay(str(path), path.stem, 0.5 * base.high_rps, rps, seed, base))
-    return found
+    files = sorted(args.traces.glob("*.csv")) if args.traces else []
+    recorded = [path for path in files if path.stem.startswith("adaspec_") or path.stem.endswith("_code")]
+    made = [base.scenario(load, args.window_s, seed) for load in args.loads]
+    return made + [replay(str(path), args.window_s, seed, base) for path in recorded]
 
 
 def calibrate(servers: dict[str, Server], out: Path, work: Path, seed: int) -> Calibration:
@@ -98,7 +94,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", default="270m", choices=("30m", "270m"), help="the grown target")
     parser.add_argument("--arms", nargs="+", default=names, choices=names, metavar="ARM", help=", ".join(names))
     parser.add_argument("--loads", nargs="*", default=list(LOADS), choices=LOADS)
-    parser.add_argument("--traces", type=Path, help="folder of adaspec_*.csv and Azure's files: adds 600-s replays")
+    parser.add_argument("--traces", type=Path, help="folder of adaspec_*.csv and Azure's files: adds replays")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--window-s", type=float, default=45)
     parser.add_argument("--minutes", type=float, default=180, help="start no run that would end later")

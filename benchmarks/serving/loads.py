@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from loadgen.scenario import Scenario
+from loadgen.schedule import build
 
 LOADS = ("low", "middle", "high", "bursty", "day")
 CLIENTS = {1: 6, 4: 20, 16: 64}
 """Calibration: closed loops of so many clients -> requests."""
-REPLAYS = {"adaspec_conv": 1.0, "adaspec_code": 1.0, "adaspec_mooncake": 1.0, "AzureLLMInferenceTrace_code": 1.0}
 TEXTS: dict[str, Any] = {
     "prompts": {"tokens": {"mean_tokens": 64, "cv": 0.5, "min_tokens": 16, "max_tokens": 192}},
     "output": {"mean_tokens": 64, "cv": 0.4, "min_tokens": 8, "max_tokens": 160},
@@ -73,8 +74,14 @@ def closed(clients: int, seed: int) -> Scenario:
     return Scenario.model_validate({"name": f"closed-{clients}", "seed": seed, "arrivals": arrivals, **TEXTS})
 
 
-def replay(path: str, name: str, middle_rps: float, recorded_rps: float, seed: int, base: Calibration) -> Scenario:
-    """600 s of a recorded sequence, thinned or thickened to the middle load's mean rate."""
-    arrivals = {"kind": "replay", "path": path, "copies": middle_rps / recorded_rps, "window_s": 600}
-    more = {"duration_s": 600, "arrivals": arrivals, "classes": base.classes(), **TEXTS}
-    return Scenario.model_validate({"name": name, "seed": seed, **more})
+def replay(path: str, window_s: float, seed: int, base: Calibration) -> Scenario:
+    """The first `window_s` of a recorded sequence, thinned or thickened to the middle load's mean rate."""
+    whole = _replay(path, 1.0, window_s, seed, base)
+    recorded_rps = len(build(whole).requests) / window_s
+    return _replay(path, 0.5 * base.high_rps / recorded_rps, window_s, seed, base)
+
+
+def _replay(path: str, copies: float, window_s: float, seed: int, base: Calibration) -> Scenario:
+    arrivals = {"kind": "replay", "path": path, "copies": copies, "window_s": window_s}
+    more = {"duration_s": window_s, "arrivals": arrivals, "classes": base.classes(), **TEXTS}
+    return Scenario.model_validate({"name": Path(path).stem, "seed": seed, **more})
