@@ -125,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
                 result = machine.measure(servers[job.arm.engine], job.arm, job.scenario, job.out, work)
                 total, state = result["total"], "" if result["valid"] else "  INVALID"
                 print(
-                    f"{job.scenario.name:<8}{job.arm.name:<15}goodput {total['goodput_tokens_per_s']:7.1f} tok/s  "
+                    f"{job.scenario.name:<28}{job.arm.name:<15}goodput {total['goodput_tokens_per_s']:7.1f} tok/s  "
                     f"attainment {total['attainment']:.2f}  TPOT p90 {total['tpot_ms']['p90'] or 0:.1f} ms{state}",
                     flush=True,
                 )
