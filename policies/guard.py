@@ -112,27 +112,21 @@ class Guard:
         return plan
 
     def before_draft(self, j: int) -> bool:
-        if not self.active or "before_draft" not in self._own:
-            return self.active
-        return bool(self.attempt(lambda: self.policy.before_draft(j)))
+        return self.active and bool(self._ask("before_draft", lambda: self.policy.before_draft(j)))
 
     def after_draft(self, seen: DraftObservation) -> bool:
-        if not self.active or "after_draft" not in self._own:
-            return self.active
-        return bool(self.attempt(lambda: self.policy.after_draft(seen)))
+        return self.active and bool(self._ask("after_draft", lambda: self.policy.after_draft(seen)))
 
     def select(self, bundle: DraftBundle) -> IntArray:
         """Verify lengths [B]; after a fault nothing is verified, which is always exact."""
         if not self.active:
             return np.zeros(bundle.view.batch, np.int64)
-        if "select" not in self._own:
-            return np.full(bundle.view.batch, bundle.k, np.int64)
-        plan = self.attempt(lambda: valid_lengths(self.policy.select(bundle), bundle))
+        plan = self._ask("select", lambda: valid_lengths(self.policy.select(bundle), bundle))
         return np.zeros(bundle.view.batch, np.int64) if plan is None else plan
 
     def feedback(self, seen: StepFeedback) -> None:
-        if self.active and "feedback" in self._own:
-            self.attempt(lambda: self.policy.feedback(seen))
+        if self.active:
+            self._ask("feedback", lambda: self.policy.feedback(seen))
 
     def spent(self, seconds: float, step_s: float = 0.0) -> None:
         """Time all hooks of this step took; `step_s` of the step before. Three overruns in 100 steps: fallback."""
@@ -151,6 +145,10 @@ class Guard:
     def snapshot(self) -> dict[str, Any] | None:
         """The policy's learned state; None after a fault."""
         return self.attempt(lambda: dict(self.policy.snapshot()))
+
+    def _ask(self, name: str, hook: Callable[[], T]) -> T | None:
+        """`attempt`, or the call alone where the hook is the base's own."""
+        return self.attempt(hook) if name in self._own else hook()
 
     def attempt(self, hook: Callable[[], T]) -> T | None:
         """The hook's answer, or None after a fault. Also for the shared models: they learn in the same step loop."""
