@@ -30,12 +30,11 @@ class Server:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self.command, env=self._env, start_new_session=True)
-        deadline = time.monotonic() + START_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__(None, None, None)
-                raise RuntimeError(f"{' '.join(self.command[:3])} ended or did not answer within {START_S} s")
-            time.sleep(0.5)
+        try:
+            self._until_it_answers(START_S, 0.5)
+        except RuntimeError:
+            self.__exit__(None, None, None)
+            raise
         self._signal(signal.SIGSTOP)
         return self
 
@@ -55,11 +54,7 @@ class Server:
         """Runs inside the block only. RuntimeError if it does not answer within `WAKE_S`."""
         self._signal(signal.SIGCONT)
         try:
-            deadline = time.monotonic() + WAKE_S
-            while not self._answers():
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the server at {self.url} ended or did not answer within {WAKE_S} s")
-                time.sleep(0.1)
+            self._until_it_answers(WAKE_S, 0.1)
             yield
         finally:
             self._signal(signal.SIGSTOP)
@@ -75,6 +70,13 @@ class Server:
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.tree():
             kill(pid, number)
+
+    def _until_it_answers(self, limit_s: float, every_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{' '.join(self.command[:3])} ended or did not answer within {limit_s} s")
+            time.sleep(every_s)
 
     def _answers(self) -> bool:
         try:
