@@ -65,7 +65,7 @@ def scenarios(args: argparse.Namespace, base: Calibration, seed: int) -> list[Sc
     files = sorted(args.traces.glob("*.csv")) if args.traces else []
     recorded = [path for path in files if path.stem.startswith("adaspec_") or path.stem.endswith("_code")]
     made = [base.scenario(load, args.window_s, seed) for load in args.loads]
-    return made + [replay(str(path), args.window_s, seed, base) for path in recorded]
+    return made + [replay(path, args.window_s, seed, base) for path in recorded]
 
 
 def calibrate(servers: dict[str, Server], out: Path, work: Path, seed: int) -> Calibration:

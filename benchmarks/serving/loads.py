@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from loadgen.scenario import Scenario
-from loadgen.schedule import build
+from loadgen.traces import Replay, read
 
 LOADS = ("low", "middle", "high", "bursty", "day")
 CLIENTS = {1: 6, 4: 20, 16: 64}
@@ -74,14 +76,10 @@ def closed(clients: int, seed: int) -> Scenario:
     return Scenario.model_validate({"name": f"closed-{clients}", "seed": seed, "arrivals": arrivals, **TEXTS})
 
 
-def replay(path: str, window_s: float, seed: int, base: Calibration) -> Scenario:
+def replay(path: Path, window_s: float, seed: int, base: Calibration) -> Scenario:
     """The first `window_s` of a recorded sequence, thinned or thickened to the middle load's mean rate."""
-    whole = _replay(path, 1.0, window_s, seed, base)
-    recorded_rps = len(build(whole).requests) / window_s
-    return _replay(path, 0.5 * base.high_rps / recorded_rps, window_s, seed, base)
-
-
-def _replay(path: str, copies: float, window_s: float, seed: int, base: Calibration) -> Scenario:
+    at_s, _ = read(Replay(path=path, window_s=window_s), np.random.default_rng(seed))
+    copies = 0.5 * base.high_rps * window_s / len(at_s)
     arrivals = {"kind": "replay", "path": path, "copies": copies, "window_s": window_s}
     more = {"duration_s": window_s, "arrivals": arrivals, "classes": base.classes(), **TEXTS}
-    return Scenario.model_validate({"name": Path(path).stem, "seed": seed, **more})
+    return Scenario.model_validate({"name": path.stem, "seed": seed, **more})
