@@ -26,12 +26,14 @@ class Arm:
         self.prompts = [tokens for tokens in ids if len(tokens) == PROMPT_TOKENS]
         self.used = 0
 
-    def block(self, batch: int, steps: int, first: int, policy: dict[str, Any] | None) -> dict[str, Any]:
+    def block(
+        self, batch: int, steps: int, first: int, policy: dict[str, Any] | None, temperature: float
+    ) -> dict[str, Any]:
         """Decode `batch` requests for `steps` steps: step wall periods in seconds and tokens emitted by them."""
         if policy is not None:
             self._set_policy(policy)
         engine = self.llm.llm_engine
-        done = self._start(batch, first)
+        done = self._start(batch, first, temperature)
         while min(done.values()) < WARM_STEPS:
             self._step(done)
         before = self._report() if policy is not None else {}
@@ -49,8 +51,8 @@ class Arm:
             engine.step()
         return {"periods_s": periods, "tokens": tokens, "before": before, "after": after}
 
-    def _start(self, batch: int, first: int) -> dict[str, int]:
-        params = SamplingParams(temperature=0, max_tokens=1900, ignore_eos=True, detokenize=False)
+    def _start(self, batch: int, first: int, temperature: float) -> dict[str, int]:
+        params = SamplingParams(temperature=temperature, max_tokens=1900, ignore_eos=True, detokenize=False)
         ids = {}
         for i in range(batch):
             self.used += 1

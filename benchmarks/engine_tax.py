@@ -22,6 +22,7 @@ from benchmarks.provenance import provenance
 
 RESULTS = ROOT / "benchmarks" / "results" / "engine_tax"
 K_MAX = 5
+STATIC = (1, 3, 5)
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,36 @@ class Arm:
     policy: dict[str, Any] | None = None
 
 
+def stock_static(k: int) -> Arm:
+    """Stock vLLM with a draft of K tokens."""
+    return Arm(f"stock_k{k}", f"stock_k{k}")
+
+
+def our_static(k: int) -> Arm:
+    """The same K in our engine."""
+    return Arm(f"fixed_{k}", "ours", {"name": "fixed", "params": {"k": k}})
+
+
 def tax_arms(k: int) -> tuple[list[Arm], list[tuple[str, str]]]:
     """Arms, and the pairs (ours, stock) to compare."""
     arms = [
         Arm("stock", "stock"),
         Arm("off", "ours", {"name": "off"}),
-        Arm(f"stock_k{k}", f"stock_k{k}"),
-        Arm(f"fixed_{k}", "ours", {"name": "fixed", "params": {"k": k}}),
+        stock_static(k),
+        our_static(k),
     ]
     return arms, [("off", "stock"), (f"fixed_{k}", f"stock_k{k}")]
 
 
-def pays_arms(policies: list[str]) -> tuple[list[Arm], list[tuple[str, str]]]:
-    """Every policy against stock without a draft and against each static K."""
-    stock = [Arm("stock", "stock"), *(Arm(f"stock_k{k}", f"stock_k{k}") for k in (1, 3, 5))]
+def pays_arms(policies: list[str], *, sampled: bool) -> tuple[list[Arm], list[tuple[str, str]]]:
+    """Every policy against stock without a draft and against each static K.
+
+    The static K of sampled text are ours: stock's accept next to nothing on a CPU (see `deployments.engine.cpu_fix`).
+    """
+    static = our_static if sampled else stock_static
+    base = [Arm("stock", "stock"), *map(static, STATIC)]
     ours = [Arm(name, "ours", {"name": name}) for name in policies]
-    return stock + ours, [(a.name, s.name) for a in ours for s in stock]
+    return base + ours, [(a.name, s.name) for a in ours for s in base]
 
 
 def engine_options(args: argparse.Namespace, arms: list[Arm]) -> dict[str, dict[str, Any]]:
@@ -62,14 +77,14 @@ def engine_options(args: argparse.Namespace, arms: list[Arm]) -> dict[str, dict[
 
 
 def alternate(
-    running: dict[str, Engine], arms: list[Arm], batch: int, steps: int, rounds: int
+    running: dict[str, Engine], arms: list[Arm], batch: int, args: argparse.Namespace
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Blocks in rotated order, the same prompts for every arm of a round."""
-    for round_ in range(rounds):
+    asked = {"batch": batch, "steps": args.steps, "temperature": args.temperature}
+    for round_ in range(args.rounds):
         shift = round_ % len(arms)
         for arm in arms[shift:] + arms[:shift]:
-            block = running[arm.engine].run(batch=batch, steps=steps, first=round_ * batch, policy=arm.policy)
-            yield arm.name, block
+            yield arm.name, running[arm.engine].run(**asked, first=round_ * batch, policy=arm.policy)
 
 
 def summary(blocks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -112,8 +127,9 @@ def cell(found: dict[str, list[dict[str, Any]]], pairs: list[tuple[str, str]]) -
 
 def run(args: argparse.Namespace) -> None:
     """Run the cells that have no result yet."""
-    arms, pairs = tax_arms(args.k) if args.what == "tax" else pays_arms(args.policies)
-    out = args.out / f"{args.what}_{args.size}"
+    arms, pairs = tax_arms(args.k) if args.what == "tax" else pays_arms(args.policies, sampled=args.temperature > 0)
+    sampled = f"_t{args.temperature:g}" if args.temperature else ""
+    out = args.out / f"{args.what}_{args.size}{sampled}"
     out.mkdir(parents=True, exist_ok=True)
     todo = [b for b in args.batches if not (out / f"batch_{b}.json").exists()]
     if not todo:
@@ -123,7 +139,7 @@ def run(args: argparse.Namespace) -> None:
         for batch in todo:
             task = progress.add_task(f"{args.what} {args.size} batch {batch}", total=args.rounds * len(arms))
             found: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
-            for name, block in alternate(running, arms, batch, args.steps, args.rounds):
+            for name, block in alternate(running, arms, batch, args):
                 found[name].append(block)
                 progress.advance(task)
             asked = {name: value for name, value in vars(args).items() if not isinstance(value, Path)}
@@ -150,6 +166,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 32])
     parser.add_argument("--steps", type=int, default=200, help="timed decode steps a block")
     parser.add_argument("--rounds", type=int, default=20, help="blocks of each arm")
+    parser.add_argument("--temperature", type=float, default=0, help="0: greedy, whose texts repeat themselves")
     parser.add_argument("--k", type=int, default=3, help="static K of the tax comparison")
     parser.add_argument("--policies", nargs="+", default=["adaspec", "slo_goodput"])
     parser.add_argument("--out", type=Path, default=RESULTS, help="a trial's results do not belong in the repository")
