@@ -23,7 +23,7 @@ from rich.console import Console
 from benchmarks.pair import ROOT
 from benchmarks.provenance import provenance
 from benchmarks.servers import Server
-from benchmarks.serving import machine, table
+from benchmarks.serving import finished, machine, table
 from benchmarks.serving.arms import ARMS, TUNED, Arm
 from benchmarks.serving.loads import CLIENTS, LOADS, Calibration, closed, replay
 from benchmarks.serving.tune import tuned
@@ -45,7 +45,7 @@ class Job:
     def done(self) -> bool:
         """Finished and believed; an invalid one, or one whose core others used, is run again."""
         file = self.out / "engine.json"
-        if not file.exists() or json.loads(file.read_text())["foreign_share"] > table.MOST_FOREIGN:
+        if not file.exists() or json.loads(file.read_text())["foreign_share"] > finished.MOST_FOREIGN:
             return False
         return bool(json.loads((self.out / "result.json").read_text())["valid"])
 
