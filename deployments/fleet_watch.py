@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 
 from deployments.admission import Door
+from deployments.cancelled import cancelled
 from deployments.dispatch import Dispatch
 from deployments.door_metrics import DoorMetrics
 from deployments.errors import ApiError
@@ -57,7 +58,7 @@ class FleetWatch:
         return DoorReport(door=self._name, classes=classes)
 
     async def _forever(self) -> None:
-        while True:
+        while not cancelled():
             await asyncio.sleep(self._live.now.exchange_every_s)
             await self._exchange()
 

@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.autoscaling import DESIRED
 from deployments.backend import Backend, EngineFailed, PolicyRefused, make
 from deployments.calls import Call, Head, answer, whole
+from deployments.cancelled import cancelled
 from deployments.live import Live
 from deployments.observe import speculation
 from deployments.observe.spans import Spans
@@ -178,7 +179,7 @@ class Replica:
         return []
 
     async def _report_forever(self) -> None:
-        while True:
+        while not cancelled():
             started_s = time.monotonic()
             self._news.clear()
             await self._report(await self.status())

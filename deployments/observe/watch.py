@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
+from deployments.cancelled import cancelled
 from deployments.errors import ApiError
 from deployments.observe.frames import frame, reload_of
 from deployments.status import FleetStatus, ReplicaStatus
@@ -60,7 +61,7 @@ class Watch:
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()
         due_s = loop.time()
-        while self._readers:
+        while self._readers and not cancelled():
             await self._once()
             due_s = max(due_s + EVERY_S, loop.time())
             await asyncio.sleep(due_s - loop.time())

@@ -21,15 +21,24 @@ class Monitor:
 
     def __init__(self) -> None:
         self.reports: list[DoorReport] = []
-        self.away = False
+        self.away = self.hangs = False
         self.heard = asyncio.Event()
 
     async def at_the_door(self, report: DoorReport, _: IngressConfig) -> DoorAnswer:
         self.reports.append(report)
         self.heard.set()
+        if self.hangs:
+            await self._says_it_failed_when_cancelled()
         if self.away:
             raise ApiError(503, "away")
         return DoorAnswer(replicas=(figures("a"),))
+
+    async def _says_it_failed_when_cancelled(self) -> None:
+        """As a Serve handle may, whose call is cancelled along with who waits for it."""
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ApiError(503, "cancelled") from None
 
 
 @pytest.fixture
@@ -83,3 +92,16 @@ async def test_a_monitor_that_is_away_is_asked_again_and_not_missed(
     monitor.heard.clear()
     await monitor.heard.wait()
     await watch.started()
+
+
+async def test_cancelled_amid_an_exchange_it_ends(parts: tuple[FleetWatch, Door], monitor: Monitor) -> None:
+    watch, _ = parts
+    await watch.started()
+    monitor.hangs = True
+    monitor.heard.clear()
+    await monitor.heard.wait()
+    assert watch._task is not None
+    watch._task.cancel()
+    monitor.hangs = False  # else a loop that went on would not end with the test either
+    done, _ = await asyncio.wait([watch._task], timeout=5)
+    assert done

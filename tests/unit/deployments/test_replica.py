@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.serve.exceptions import RequestCancelledError
 
 from deployments.backend import EngineFailed, PolicyRefused
 from deployments.calls import Call, Head
@@ -29,7 +30,8 @@ class Monitor:
     def __init__(self) -> None:
         self.exposed = asyncio.Event()
         self.heard = asyncio.Event()
-        self.lost = False
+        self.lost = self.hangs = False
+        self.asked: asyncio.Task[Any] | None = None
         self.exchange = Method(self._exchange)
         self.expose = Method(self._expose)
         self.leave = Method(self._leave)
@@ -39,9 +41,19 @@ class Monitor:
 
     async def _exchange(self, status: Any) -> Exchanged:
         self.heard.set()
+        self.asked = asyncio.current_task()
+        if self.hangs:
+            await self._says_it_failed_when_cancelled()
         if self.lost:
             raise TimeoutError
         return Exchanged(outlook=LoadOutlook(at_s=1), scrape=True)
+
+    async def _says_it_failed_when_cancelled(self) -> None:
+        """As a Serve handle may."""
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise RequestCancelledError from None
 
     async def _expose(self, replica: str, text: str) -> None:
         assert "adaspec_reloads_total" in text
@@ -139,6 +151,21 @@ async def test_without_the_monitor_the_replica_goes_on_and_counts(replica: Repli
         await monitor.heard.wait()
     assert "adaspec_exchange_failures_total 0.0" not in replica.metrics.exposition()
     await replica.check_health()
+
+
+async def test_cancelled_along_with_its_report_the_reporting_ends(replica: Replica, monitor: Monitor) -> None:
+    """As by `asyncio.run` at its end, which cancels every task, in any order, and waits for all."""
+    monitor.hangs = True
+    monitor.heard.clear()
+    await replica.reconfigure(FIXED)
+    await monitor.heard.wait()
+    assert monitor.asked is not None
+    assert replica._reporting is not None
+    monitor.asked.cancel()
+    replica._reporting.cancel()
+    monitor.hangs = False  # else a loop that went on would not end with the test either
+    done, _ = await asyncio.wait([replica._reporting], timeout=5)
+    assert done
 
 
 async def test_an_engine_that_answers_nothing_makes_the_replica_unhealthy(replica: Replica, monitor: Monitor) -> None:

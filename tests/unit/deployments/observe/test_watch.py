@@ -18,15 +18,23 @@ from policies.exchange import LoadOutlook
 
 class Fleet:
     def __init__(self) -> None:
-        self.looks, self.away = 0, False
+        self.looks, self.away, self.hangs = 0, False, False
         self.looked = asyncio.Event()
 
     async def __call__(self) -> FleetStatus:
         self.looks += 1
         self.looked.set()
+        if self.hangs:
+            await self._says_it_is_away_when_cancelled()
         if self.away:
             raise ApiError(503, "the load monitor is restarting")
         return FleetStatus(at_s=float(self.looks), replicas=(), outlook=LoadOutlook(at_s=0.0))
+
+    async def _says_it_is_away_when_cancelled(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ApiError(503, "cancelled") from None
 
     async def looks_again(self) -> None:
         self.looked.clear()
@@ -91,3 +99,16 @@ async def test_a_monitor_that_restarts_is_said_and_waited_for(fleet: Fleet) -> N
         assert await until(events, "away") == "the load monitor is restarting"
         fleet.away = False
         assert await until(events, "frame")
+
+
+async def test_cancelled_amid_a_look_it_ends_though_somebody_watches(fleet: Fleet) -> None:
+    watch = watching(fleet)
+    async with aclosing(watch.events()) as events:
+        await until(events, "frame")
+        fleet.hangs = True
+        await fleet.looks_again()
+        assert watch._looking is not None
+        watch._looking.cancel()
+        fleet.hangs = False  # else a loop that went on would not end with the test either
+        done, _ = await asyncio.wait([watch._looking], timeout=5)
+        assert done
