@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from scipy import stats
 
+from loadgen.complaint import complain
 from loadgen.results import Run, read
 from loadgen.sim.rng import FloatArray, generator
 from loadgen.table import Table
@@ -94,7 +95,7 @@ def run(args: Namespace) -> int:
     try:
         found = {str(o): compare(args.baseline, o, args.margin, args.block_s, args.seed) for o in args.others}
     except (ValueError, OSError) as error:
-        Console(stderr=True).print(str(error), markup=False)
+        complain(str(error))
         return REFUSED
     for other, verdicts in found.items():
         Console().print(_grid(f"{other} against {args.baseline}", verdicts))

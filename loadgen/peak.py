@@ -12,6 +12,7 @@ from rich.console import Console
 
 from loadgen import run as runner
 from loadgen import scenario
+from loadgen.complaint import complain
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -30,7 +31,7 @@ def run(args: Namespace) -> int:
     try:
         scenario.load(args.scenario).scaled(args.first)
     except (ValidationError, ValueError, OSError) as error:
-        Console(stderr=True).print(f"{args.scenario}: {error}", markup=False)
+        complain(f"{args.scenario}: {error}")
         return runner.REFUSED
     tried: dict[float, float] = {}
 

@@ -22,6 +22,7 @@ from rich.live import Live
 from rich.table import Table
 
 from loadgen import page, progress, scenario
+from loadgen.complaint import complain
 from loadgen.schedule import build
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
@@ -80,13 +81,13 @@ def run(args: Namespace) -> int:
     try:
         plan = build(scenario.load(args.scenario))
     except (ValidationError, ValueError, OSError) as error:
-        Console(stderr=True).print(f"{args.scenario}: {error}", markup=False)
+        complain(f"{args.scenario}: {error}")
         return REFUSED
     if args.rate == 1 and args.seed is None:
         console.print(plan.text)
     result = measure(options(args, out, args.rate), console)
     if result is None:
-        Console(stderr=True).print(f"no result: see {out / 'locust.log'}", markup=False)
+        complain(f"no result: see {out / 'locust.log'}")
         return FAILED
     console.print(outcome(result))
     console.print(str(out / "report.html"), markup=False)

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         engine = _engine(args)
         require_loadable(engine)
     except (ValueError, OSError, LookupError, TypeError) as error:
-        console.print(f"{args.config}: {error}", markup=False)
+        console.print(f"{args.config}: {error}", markup=False, soft_wrap=True)  # one line, to be searched for
         return 1
     console.print(f"starting {engine.model} with {engine.draft}", markup=False)
     bench = Bench(engine, args.texts)

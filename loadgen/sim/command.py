@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from loadgen.complaint import complain
 from loadgen.provenance import provenance
 from loadgen.sim.fleet import Simulation
 from loadgen.sim.page import page
@@ -34,7 +35,7 @@ def run(args: Namespace) -> int:
         scenario = _scenario(args)
         done = Simulation(scenario)
     except (ValidationError, PolicyError, ValueError, OSError) as error:
-        Console(stderr=True).print(f"{args.scenario}: {error}", markup=False)
+        complain(f"{args.scenario}: {error}")
         return 2
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     _with_progress(done)

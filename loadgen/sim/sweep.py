@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
 
+from loadgen.complaint import complain
 from loadgen.page import STYLE, grid, svg
 from loadgen.parts import Lengths
 from loadgen.plots import BLUE, GREY, ORANGE
@@ -43,17 +44,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Returns the exit status: 0, or 2 where the profile or the policy is refused."""
-    console = Console(stderr=True)
     try:
         rows = sweep(json.loads(args.profile.read_text()), args.policy, args.acceptance, args.seed)
     except (ValidationError, PolicyError, ValueError, OSError, LookupError) as error:
-        console.print(f"{args.profile}: {error}", markup=False)
+        complain(f"{args.profile}: {error}")
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     origin = provenance(["python -m loadgen", *sys.argv[1:]], args.seed)
     (args.out / "sweep.json").write_text(json.dumps(rows, indent=1))
     (args.out / "provenance.json").write_text(json.dumps(origin, indent=1))
     (args.out / "sweep.html").write_text(page(args.policy, rows, origin))
+    console = Console(stderr=True)
     for row in rows:
         console.print(
             f"batch {row['batch']:>3}: mean K {row['mean_k']:.2f}, {100 * row['gain']:+.1f} % over no speculation"

@@ -26,7 +26,7 @@ def test_a_config_with_nothing_to_calibrate_is_refused_before_anything_starts(
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"applications": [{"args": {"engine": engine}}]}))
     assert main(["--config", str(config), "--out", str(tmp_path)]) == 1
-    assert message in " ".join(capsys.readouterr().err.split())
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", [None, "a: [1", "[]"])
@@ -35,4 +35,4 @@ def test_a_config_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     if text is not None:
         file.write_text(text)
     assert main(["--config", str(file)]) == 1
-    assert "none.yaml" in "".join(capsys.readouterr().err.split())
+    assert "none.yaml" in capsys.readouterr().err

@@ -66,7 +66,8 @@ def test_rounds_are_paired(tmp_path: Path) -> None:
 def test_other_requests_and_invalid_runs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = write(tmp_path / "a"), write(tmp_path / "b", spec=None)
     assert verdicts(a, b)[0] == compare.REFUSED
-    assert "different requests" in capsys.readouterr().err.replace("\n", " ")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("are of different requests: use the same scenario and seed")
     result = json.loads((a / "result.json").read_text())
     (a / "result.json").write_text(json.dumps(result | {"valid": False, "check": {"problems": ["lag"]}}))
     assert verdicts(a, a)[0] == compare.REFUSED
