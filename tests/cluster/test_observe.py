@@ -13,8 +13,8 @@ from deployments.observe.grafana import ROWS
 from tests.cluster.service import Service, config, eventually
 from tests.cluster.streams import PATH
 from tests.promql import metrics
+from tests.spans import SAMPLED, asked_for
 
-TRACE = "0af7651916cd43dd8448eb211c80319c"
 NAMES = {"POST /v1/completions", "admission", "route", "replica", "queueing", "prefill", "decode"}
 
 
@@ -32,11 +32,6 @@ def two_replicas(service: Service, folder: Path) -> None:
     service.ready(2)
 
 
-def spans(folder: Path) -> dict[str, dict[str, Any]]:
-    found = [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
-    return {span["name"]: span for span in found if span["context"]["trace_id"] == f"0x{TRACE}"}
-
-
 def frames(service: Service, name: str) -> Iterator[Any]:
     """Data of the page's events of one kind, until the caller has enough."""
     with service.http.stream("GET", "/dashboard/events") as answer:
@@ -51,9 +46,8 @@ def frames(service: Service, name: str) -> Iterator[Any]:
 
 def test_one_trace_through_every_process(service: Service, folder: Path) -> None:
     body = {"prompt": "a b", "max_tokens": 30, "stream": True}
-    headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-    assert service.http.post(PATH, json=body, headers=headers).status_code == 200
-    found = eventually(lambda: (seen := spans(folder)).keys() >= NAMES and seen)
+    assert service.http.post(PATH, json=body, headers=SAMPLED).status_code == 200
+    found = eventually(lambda: (seen := asked_for(folder)).keys() >= NAMES and seen)
     names = {span["context"]["span_id"]: name for name, span in found.items()}
     assert names[found["replica"]["parent_id"]] == "route"
     assert names[found["decode"]["parent_id"]] == "replica"

@@ -16,9 +16,11 @@ import pytest
 import yaml
 
 from benchmarks.servers import Server, free_port
+from tests.cluster.service import eventually
 from tests.faults.extremes import EXTREMES
 from tests.faults.identity import Compared, answers, cases, compare
 from tests.faults.schema import GENERATE, elsewhere, run, shaped
+from tests.spans import SAMPLED, asked_for
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the engine
 
@@ -136,12 +138,9 @@ def test_metrics_count_speculation_by_replica(service: Server) -> None:
 
 def test_a_trace_says_what_became_of_a_requests_drafts(service: Server) -> None:
     body = {"model": MODEL, "prompt": PROMPT, "max_tokens": 40, "temperature": 0, "ignore_eos": True}
-    headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-    answer = httpx.post(f"{service.url}/v1/completions", json=body, headers=headers, timeout=60).json()
-    file, deadline = Path(service.command[-1]).parent / "replica.jsonl", time.monotonic() + 30
-    while not (file.exists() and '"decode"' in file.read_text()):
-        assert time.monotonic() < deadline
-    spans = {span["name"]: span for span in map(json.loads, file.read_text().splitlines())}
+    answer = httpx.post(f"{service.url}/v1/completions", json=body, headers=SAMPLED, timeout=60).json()
+    folder = Path(service.command[-1]).parent
+    spans = eventually(lambda: (seen := asked_for(folder)).keys() >= {"queueing", "prefill", "decode"} and seen)
     said = spans["decode"]["attributes"]
     assert said["gen_ai.usage.output_tokens"] == answer["usage"]["completion_tokens"] == 40
     assert said["adaspec.policy"] == "slo_goodput"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,8 @@ import httpx2 as httpx
 import pytest
 
 from deployments.settings import AppArgs
+from tests.spans import PARENT, SAMPLED, TRACE, written
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-SAMPLED = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 NOBODY = "http://127.0.0.1:9/v1/traces"  # the discard port: nothing listens
 FAILED = 'adaspec_replica_spans_total{replica="local",outcome="failed"} 12.0'
 TREE = {
@@ -35,10 +33,6 @@ def args(tmp_path: Path, request: pytest.FixtureRequest) -> AppArgs:
     tracing = {"exporter": "file", "file": str(tmp_path / "{service}.jsonl"), "every_s": 0.05}
     tracing |= getattr(request, "param", {})
     return AppArgs.model_validate({"engine": engine, "tracing": tracing})
-
-
-def written(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
 
 
 async def collected(folder: Path, names: set[str]) -> dict[str, dict[str, Any]]:
