@@ -90,7 +90,7 @@ def run(args: Namespace) -> int:
         complain(f"no result: see {out / 'locust.log'}")
         return FAILED
     console.print(outcome(result))
-    console.print(str(out / "report.html"), markup=False)
+    console.print(str(out / "report.html"), markup=False, soft_wrap=True)
     for problem in result["check"]["problems"]:
         console.print(f"INVALID: {problem}", style="bold red", markup=False)
     return 0 if result["valid"] else INVALID
