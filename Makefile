@@ -105,12 +105,14 @@ models: .models/target-30m/config.json .models/target-270m/config.json ## Grow t
 	@touch $@
 
 # Hours in the background; a finished run is a folder and is not run again. BENCH="--size 30m --minutes 60" runs a part.
+# The results here are of our machine, and yours is refused beside them: BENCH="--size 30m --out .bench/serving"
 BENCH ?= --size 270m
 .PHONY: bench
 bench: $(STAMP) models ## Stock vLLM against our engine under five loads; resumable
 	@python -m benchmarks.serving $(BENCH)
 
 # TRACES: a folder with adaspec_*.csv (the AdaSpec paper's sequences) and AzureLLMInferenceTrace_code.csv
+# On your machine, after bench: RATES=.bench/serving BENCH="--size 30m --out .bench/replay"
 TRACES ?= traces
 RATES := benchmarks/results/serving
 .PHONY: bench-full

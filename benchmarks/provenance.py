@@ -22,9 +22,14 @@ def provenance(config: dict[str, Any]) -> dict[str, Any]:
         "changed_files": len(_git("status", "--porcelain", "--untracked-files=no").splitlines()),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "python": platform.python_version(),
-        "machine": {"cpu": _cpu(), "cores": _cores(), "system": platform.system()},
+        "machine": machine(),
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
+
+
+def machine() -> dict[str, Any]:
+    """Its kind, not its name."""
+    return {"cpu": _cpu(), "cores": _cores(), "system": platform.system()}
 
 
 def _module() -> str:

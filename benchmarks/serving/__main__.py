@@ -18,19 +18,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.pair import ROOT
 from benchmarks.provenance import provenance
 from benchmarks.servers import Server
 from benchmarks.serving import finished, machine, table
 from benchmarks.serving.arms import ARMS, TUNED, Arm
-from benchmarks.serving.loads import CLIENTS, LOADS, Calibration, closed, replay
+from benchmarks.serving.calibrate import BASE, Elsewhere, calibrate, kept, require_ours
+from benchmarks.serving.loads import LOADS, Calibration, replay
 from benchmarks.serving.tune import tuned
 from loadgen.scenario import Scenario
 
 SPARE_S = 30.0  # a window's answers that come after it, and Locust's start and end
-BASE = ARMS[0]
 
 
 @dataclass(frozen=True)
@@ -68,23 +66,11 @@ def scenarios(args: argparse.Namespace, base: Calibration, seed: int) -> list[Sc
     return made + [replay(path, args.window_s, seed, base) for path in recorded]
 
 
-def calibrate(servers: dict[str, Server], out: Path, work: Path, seed: int) -> Calibration:
-    """Measured once a size and kept, so that a resumed benchmark goes on at the same rates."""
-    file = out / "calibration.json"
-    if file.exists():
-        return Calibration(**json.loads(file.read_text())["figures"])
-    found = {}
-    for clients in CLIENTS:
-        result = machine.measure(servers[BASE.engine], BASE, closed(clients, seed), work / "kept", work / "run")
-        total = result["total"]
-        found[clients] = (total["tpot_ms"]["p50"], total["finished"] / result["wall_s"])
-        Console().print(f"{clients} clients: TPOT p50 {found[clients][0]:.1f} ms, {found[clients][1]:.2f} requests/s")
-    (alone, _), (middle, _), (high, rps) = found.values()
-    base = Calibration(alone, middle, high, rps)
-    out.mkdir(parents=True, exist_ok=True)
-    origin = provenance({"seed": seed, "clients": list(CLIENTS)})
-    file.write_text(json.dumps({"figures": base.to_json(), "provenance": origin}, indent=1) + "\n")
-    return base
+def engines(args: argparse.Namespace, base: Calibration | None, out: Path) -> list[str]:
+    """Those with a run to make: none where only the page is to be written again."""
+    if base is None:
+        return [*dict.fromkeys([BASE.engine, *(a.engine for a in ARMS if a.name in args.arms)])]
+    return [*dict.fromkeys(job.arm.engine for job in jobs(args, base, out) if not job.done)]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -104,37 +90,56 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs what is not finished, then writes the table. 1 if something is left to run."""
-    args = parse(argv)
-    started_s = time.monotonic()
-    out, work = args.out / args.size, ROOT / ".bench" / "serving"
+def run(job: Job, server: Server, work: Path) -> None:
+    """One run and its line."""
+    result = machine.measure(server, job.arm, job.scenario, job.out, work)
+    total, state = result["total"], "" if result["valid"] else "  INVALID"
+    print(
+        f"{job.scenario.name:<28}{job.arm.name:<15}goodput {total['goodput_tokens_per_s']:7.1f} tok/s  "
+        f"attainment {total['attainment']:.2f}  TPOT p90 {total['tpot_ms']['p90'] or 0:.1f} ms{state}",
+        flush=True,
+    )
+
+
+def measured(args: argparse.Namespace, needed: list[str], schedule: list[list[int]], deadline_s: float) -> int:
+    """Runs what is not finished and ends before the deadline; how many runs are left."""
+    out, rates, work = args.out / args.size, rates_of(args), ROOT / ".bench" / "serving"
     core, others = machine.cores()
-    rates = (args.rates or args.out) / args.size
-    schedule = tuned(rates, args.size, core, args.seed) if TUNED in args.arms else []
-    needed = [*dict.fromkeys([BASE.engine, *(a.engine for a in ARMS if a.name in args.arms)])]
     left = 0
     with machine.servers(needed, args.size, schedule, core) as servers:
         os.sched_setaffinity(0, others)
-        base = calibrate(servers, rates, work, args.seed)
-        for job in jobs(args, base, out):
-            late = time.monotonic() - started_s + job.scenario.duration_s + SPARE_S > 60 * args.minutes
+        for job in jobs(args, kept(rates) or calibrate(servers, rates, work, args.seed), out):
+            late = time.monotonic() + job.scenario.duration_s + SPARE_S > deadline_s
             if not job.done and late:
                 left += 1
             elif not job.done:
-                result = machine.measure(servers[job.arm.engine], job.arm, job.scenario, job.out, work)
-                total, state = result["total"], "" if result["valid"] else "  INVALID"
-                print(
-                    f"{job.scenario.name:<28}{job.arm.name:<15}goodput {total['goodput_tokens_per_s']:7.1f} tok/s  "
-                    f"attainment {total['attainment']:.2f}  TPOT p90 {total['tpot_ms']['p90'] or 0:.1f} ms{state}",
-                    flush=True,
-                )
-    config = {key: value for key, value in vars(args).items() if key != "out"} | {
-        "server_core": core,
-        "generator_cores": others,
-        "schedule": schedule,
-    }
-    table.write(out, provenance(config))
+                run(job, servers[job.arm.engine], work)
+    return left
+
+
+def rates_of(args: argparse.Namespace) -> Path:
+    """The folder of the rates and of the tuned schedule."""
+    folder: Path = (args.rates or args.out) / args.size
+    return folder
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs what is not finished, then writes the page. 1 if something is left to run, 2 on another machine."""
+    args = parse(argv)
+    deadline_s = time.monotonic() + 60 * args.minutes
+    out, rates = args.out / args.size, rates_of(args)
+    base, (core, others) = kept(rates), machine.cores()
+    needed = engines(args, base, out)
+    try:
+        if base and needed:
+            require_ours(rates)
+    except Elsewhere as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    schedule = tuned(rates, args.size, core, args.seed) if TUNED in args.arms else []
+    left = measured(args, needed, schedule, deadline_s) if needed else 0
+    used = {"server_core": core, "generator_cores": others, "schedule": schedule}
+    table.write(out, provenance({key: value for key, value in vars(args).items() if key != "out"} | used))
     print(f"{left} runs left" if left else f"complete: {out / 'README.md'}")
     return int(left > 0)
 

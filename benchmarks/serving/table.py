@@ -11,9 +11,9 @@ from matplotlib import rc_context
 
 from benchmarks.serving.arms import ARMS
 from benchmarks.serving.finished import BASELINE, CHOSEN, cells, of_chosen, ratios
+from benchmarks.serving.headline import INTERVAL, headline
 from benchmarks.serving.picture import picture
 
-INTERVAL = "{ratio:.2f} [{low:.2f}, {high:.2f}]"
 AGAINST = ("goodput", "attainment", "TPOT p90", "TTFT p90")
 CAPTION = (
     "two CPU cores, one for the server and one for the generator, grown {size} target; "
@@ -33,7 +33,7 @@ def write(out: Path, origin: dict[str, Any]) -> None:
     (out / "provenance.json").write_text(json.dumps(origin, indent=1) + "\n")
     config = origin["config"]
     caption = CAPTION.format(size=config["size"], window=config["window_s"])
-    against = "".join(_against(chosen, metric) for metric in AGAINST)
+    against = headline(chosen) + "".join(_against(chosen, metric) for metric in AGAINST)
     (out / "README.md").write_text(_readme(numbers, compared, caption) + against)
     if any(compared.values()):
         with rc_context({"svg.hashsalt": "goodput"}):  # the same runs give the same file

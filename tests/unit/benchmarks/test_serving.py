@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.serving.__main__ import Job, jobs, parse
+from benchmarks.serving.__main__ import Job, engines, jobs, main, parse
 from benchmarks.serving.arms import ARMS, TUNED, command, engine
 from benchmarks.serving.loads import LOADS, Calibration
 from benchmarks.serving.tune import table
@@ -49,6 +49,40 @@ def test_a_finished_run_is_not_run_again_unless_invalid_or_disturbed(tmp_path: P
     assert job.done
     (tmp_path / "engine.json").write_text(json.dumps({"foreign_share": 0.5}))
     assert not job.done
+
+
+def test_only_engines_with_a_run_to_make_are_started(tmp_path: Path) -> None:
+    args = asked("--rounds", "1", "--loads", "low", "day")
+    assert engines(args, None, tmp_path) == ["stock_off", "ours"]
+    for job in jobs(args, BASE, tmp_path):
+        job.out.mkdir(parents=True)
+        (job.out / "engine.json").write_text(json.dumps({"foreign_share": 0.01}))
+        (job.out / "result.json").write_text(json.dumps({"valid": job.arm.name != "off"}))
+    assert engines(args, BASE, tmp_path) == ["ours"]
+    assert engines(asked("--rounds", "1", "--loads", "low", "--arms", "stock_off"), BASE, tmp_path) == []
+
+
+def test_rates_of_another_machine_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    then = {"cpu": "another", "cores": 2, "system": "Linux"}
+    (tmp_path / "30m").mkdir()
+    (tmp_path / "30m" / "calibration.json").write_text(
+        json.dumps({"figures": BASE.to_json(), "provenance": {"machine": then}})
+    )
+    assert main(["--size", "30m", "--arms", "off", "--out", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "calibration.json was measured on {'cpu': 'another'" in line
+    assert line.endswith("name a folder with --out")
+
+
+def test_a_finished_benchmarks_page_is_written_again_anywhere(finished_runs: Path) -> None:
+    out = finished_runs / "30m"
+    out.mkdir()
+    (finished_runs / "low").rename(out / "low")
+    then = {"cpu": "another", "cores": 2, "system": "Linux"}
+    (out / "calibration.json").write_text(json.dumps({"figures": BASE.to_json(), "provenance": {"machine": then}}))
+    argv = ["--size", "30m", "--loads", "low", "--rounds", "1", "--arms", "stock_off", "slo_goodput"]
+    assert main([*argv, "--out", str(finished_runs)]) == 0
+    assert "| low | slo_goodput |" in (out / "README.md").read_text()
 
 
 @pytest.mark.parametrize("load", LOADS)
