@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from policies.chains import Yields
-from policies.models import CostModel, StepLoad
+from policies.models import CostModel, FloatArray, StepLoad
 from policies.prompts import Prompts
 
 NUDGE = 0.1
@@ -24,7 +24,7 @@ class Price:
     step_s: float
     tokens: float  # expected per request
     least: float  # survival from which one more verified token is worth its time
-    pass_price: tuple[float, ...]  # [K] tokens that the draft pass of each slot must bring
+    pass_price: tuple[float, ...]  # [K] tokens that each slot's draft pass must bring, less what stopping would lose
 
 
 def price(cost: CostModel, load: StepLoad, yields: Yields, k_most: int, prompts: Prompts) -> Price:
@@ -37,6 +37,9 @@ def price(cost: CostModel, load: StepLoad, yields: Yields, k_most: int, prompts:
     k, rate = best + 1, float(rates[at, best + 1])
     more = NUDGE * load.batch
     nudged_s = float(prompts.step_s(cost, load, k, verified[at, k] + more))
+    passes_s = np.diff(prompts.step_s(cost, load, ks, verified[at, [k]]))
+    lost_s = humps(verified[at, : k + 1], prompts.step_s(cost, load, k, verified[at, : k + 1]))
+    passes_s[:k] -= lost_s[:k]
     return Price(
         k=k,
         rate=rate,
@@ -44,5 +47,18 @@ def price(cost: CostModel, load: StepLoad, yields: Yields, k_most: int, prompts:
         step_s=float(step_s[at, k]),
         tokens=float(tokens[at, k]),
         least=rate * (nudged_s - float(step_s[at, k])) / more,
-        pass_price=tuple((rate * np.diff(prompts.step_s(cost, load, ks, verified[at, [k]]))).tolist()),
+        pass_price=tuple((rate * passes_s).tolist()),
     )
+
+
+def humps(verified: FloatArray, step_s: FloatArray) -> FloatArray:
+    """[k+1] seconds by which stopping at each slot lies above the straight line from none to all of the plan's.
+
+    None where the cost is convex. Where a pass of that size is slow, going on to a size that is not saves them.
+    """
+    span = float(verified[-1] - verified[0])
+    if span <= 0.0:
+        return np.zeros(len(verified))
+    share = (verified - verified[0]) / span
+    line = step_s[0] + share * (step_s[-1] - step_s[0])
+    return np.asarray(np.maximum(step_s - line, 0.0))

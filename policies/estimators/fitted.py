@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from policies.api import FloatArray, StepFeedback
 from policies.estimators.cost import LinearCoefficients
 from policies.estimators.reservoir import Reservoir, Shape
+from policies.estimators.uneven import Uneven, cell
 from policies.models import StepLoad
 
 KNOTS = np.array([0.0, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024])
@@ -23,10 +24,10 @@ HOPEFUL = LinearCoefficients(target_gamma_s=1e-4)
 
 
 class FittedCost:
-    """Target: fixed + context + requests + a convex function of the pass's tokens. Draft: as `LinearCost`.
+    """Target: (fixed + context + requests + a convex function of the pass's tokens) x what its size is off that.
 
-    Convex because a pass is the larger of reading weights and computing tokens. Refitted on every step at first, then
-    every `refit_every` steps; before the first step it answers as `LinearCost` would.
+    Convex because a pass is the larger of reading weights and computing tokens. Draft: as `LinearCost`. Refitted on
+    every step at first, then every `refit_every` steps; before the first step it answers as `LinearCost` would.
     """
 
     def __init__(self, prior: LinearCoefficients | None = None, refit_every: int = 16, *, trust: float = 0.02) -> None:
@@ -39,6 +40,7 @@ class FittedCost:
         spread = np.maximum(target, [1e-4, 1e-8, 1e-5, *np.full(len(KNOTS), 0.05 * fixed_s)])
         self._target = Reservoir(target, spread, pull=trust)
         draft = np.array([c.draft_start_s, c.draft_delta_s, c.draft_alpha_s, c.draft_gamma_s, c.catch_up_s])
+        self._uneven = Uneven()
         self._draft = Reservoir(draft, np.maximum(draft, [1e-4, 1e-4, 1e-9, 1e-6, 1e-6]), pull=trust)
         self._unpack()
 
@@ -48,11 +50,14 @@ class FittedCost:
         start, delta, alpha, gamma, catch_up = self._passes
         each = delta + alpha * load.context_tokens + gamma * load.batch
         once = start + catch_up * load.lag_tokens
-        verify = np.interp(np.add(verify_tokens, load.batch + load.prefill_tokens), *self._curve)
+        tokens = np.add(verify_tokens, load.batch + load.prefill_tokens)
+        target = np.interp(tokens, *self._curve) + known
+        if self._uneven.known:
+            target = target * self._uneven.ratio(tokens)
         if isinstance(k, int):  # the usual question, and a tenth of the price
-            return np.asarray(verify + (known + (k * each + once if k else 0.0)))
+            return np.asarray(target + (k * each + once if k else 0.0))
         k = np.asarray(k)
-        return np.asarray(verify + (known + k * each + (k > 0) * once))
+        return np.asarray(target + (k * each + (k > 0) * once))
 
     def observe(self, seen: StepFeedback) -> None:
         """Learn from a step; idle periods and periods without a time teach nothing."""
@@ -64,7 +69,7 @@ class FittedCost:
         x = np.empty(3 + len(KNOTS))
         x[:3] = 1.0, seen.context_tokens, seen.batch
         np.maximum(tokens - KNOTS, 0.0, out=x[3:])
-        self._target.add((_octave(tokens, 4), rows), x, target_s)
+        self._target.add((cell(tokens), rows), x, target_s)
         prompts = self._prompts_beside if seen.step == self._seen_step + 1 else 0
         self._seen_step, self._prompts_beside = seen.step, seen.prefill_tokens
         if seen.k and seen.draft_s:
@@ -83,6 +88,8 @@ class FittedCost:
         at = np.append(KNOTS, FAR)
         self._curve = at, np.maximum(at[:, None] - KNOTS, 0.0) @ target[3:]
         self._passes = tuple(self._draft.coefficients.tolist())
+        shapes, residual, weight = self._target.residuals()
+        self._uneven.learn(np.array([size for size, _ in shapes], np.int64), residual, weight)
 
     def snapshot(self) -> dict[str, Any]:
         return {"target": self._target.snapshot(), "draft": self._draft.snapshot(), "steps": self._steps}
@@ -98,7 +105,8 @@ class FittedCost:
         passes = ("draft_start_s", "draft_delta_s", "draft_alpha_s", "draft_gamma_s", "catch_up_s")
         curve = dict(zip(KNOTS.astype(int).tolist(), self._curve[1].tolist(), strict=False))
         linear = dict(zip(names, self._linear, strict=True))
-        return {"kind": "fitted", **linear, "tokens_s": curve, **dict(zip(passes, self._passes, strict=True))}
+        drafting = dict(zip(passes, self._passes, strict=True))
+        return {"kind": "fitted", **linear, "tokens_s": curve, "uneven": self._uneven.explain(), **drafting}
 
 
 def _octave(count: int, parts: int) -> int:

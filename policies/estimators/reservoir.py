@@ -64,8 +64,7 @@ class Reservoir:
         used = len(self._rows)
         if not used:
             return
-        age = self._time - self._seen_at[:used]
-        weight = np.minimum(self._n[:used], 20.0) * 0.5 ** (age / self._half_life)
+        weight = self._weights()
         x = self._x[:used] / self._y[:used, None]  # relative error: every time is 1
         prior = self._prior / _weighted_median(x @ self._prior, weight)
         moment = weight @ x
@@ -73,6 +72,18 @@ class Reservoir:
         pull = self._pull / np.maximum(prior.max(), 1e-12) ** 2
         gram[np.diag_indices_from(gram)] += pull
         self._scaled = nnls(gram, moment + pull * prior, self._scaled)
+
+    def residuals(self) -> tuple[list[Shape], FloatArray, FloatArray]:
+        """Shapes, logs of their times over the fit's, and their weights in observations."""
+        at = list(self._rows.values())
+        fitted = self._x[at] @ self._scaled
+        return list(self._rows), np.log(self._y[at] / np.maximum(fitted, 1e-12)), self._weights()[at]
+
+    def _weights(self) -> FloatArray:
+        """[used] observations, those of a shape not seen for long fading."""
+        used = len(self._rows)
+        age = self._time - self._seen_at[:used]
+        return np.asarray(np.minimum(self._n[:used], 20.0) * 0.5 ** (age / self._half_life))
 
     def _place(self, shape: Shape) -> int:
         """A fresh row; when all are taken, that of the shape not seen for longest."""

@@ -78,6 +78,23 @@ def test_the_curve_is_convex_and_rising() -> None:
     assert (np.diff(steps) >= -1e-12).all()
 
 
+def test_a_size_that_kernels_dislike_is_learned() -> None:
+    def odd(batch: int, k: int, n: int) -> tuple[float, float]:
+        draft_s, verify_s = two_cores(batch, k, n)
+        return draft_s, verify_s * (1.4 if batch + n == 2 else 1.0)
+
+    cost = HybridCost(FittedCost())
+    train(cost, odd, [1, 2], 400)
+    for batch, k, n in ((1, 0, 0), (1, 1, 1), (1, 3, 3), (2, 0, 0), (2, 1, 1)):
+        predicted = float(cost.step_s(StepLoad(batch, 100 * batch), k, n))
+        assert predicted == pytest.approx(sum(odd(batch, k, n)), rel=0.08), (batch, k, n)
+    uneven = cost.explain()["base"]["uneven"]
+    assert max(uneven, key=uneven.__getitem__) == 2
+    again = HybridCost(FittedCost())
+    again.restore(cost.snapshot())
+    assert again.explain()["base"] == cost.explain()["base"]
+
+
 def test_before_the_first_step_verifying_looks_cheap_enough_to_be_tried() -> None:
     cost = FittedCost()
     one, eight = cost.step_s(StepLoad(1, 100), 1, np.array([1, 8]))
