@@ -65,7 +65,7 @@ class FittedCost:
         target_s = seen.step_s - seen.draft_s
         if seen.idle or not seen.batch or not 0 < target_s < np.inf or not 0 <= seen.draft_s < np.inf:
             return
-        rows = _octave(seen.batch, 2)
+        rows = _half_octave(seen.batch)
         x = np.empty(3 + len(KNOTS))
         x[:3] = 1.0, seen.context_tokens, seen.batch
         np.maximum(tokens - KNOTS, 0.0, out=x[3:])
@@ -109,9 +109,9 @@ class FittedCost:
         return {"kind": "fitted", **linear, "tokens_s": curve, "uneven": self._uneven.explain(), **drafting}
 
 
-def _octave(count: int, parts: int) -> int:
-    return int(parts * log2(count))
+def _half_octave(count: int) -> int:
+    return int(2 * log2(count))
 
 
 def _draft_shape(k: int, rows: int, lag: int) -> Shape:
-    return 64 * k + rows, _octave(lag, 2) + 1 if lag else 0
+    return 64 * k + rows, _half_octave(lag) + 1 if lag else 0

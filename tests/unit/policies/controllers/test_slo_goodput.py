@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
-from policies.api import StepView
+from policies.api import FloatArray, StepView
+from policies.estimators.calibrated import Calibrated
+from policies.estimators.cost import LinearCoefficients, LinearCost
 from policies.estimators.slo import attained
 from policies.exchange import LoadOutlook
 from policies.models import Models, StepLoad
@@ -45,6 +48,29 @@ def test_higher_acceptance_never_lowers_k(batch: int) -> None:
     ks = [settled_k(chance, batch, probe_share=0) for chance in (0.1, 0.3, 0.5, 0.7, 0.85, 0.97)]
     assert ks == sorted(ks)
     assert ks[0] < ks[-1]
+
+
+class Disliked(LinearCost):
+    """A pass of two tokens takes 1.4 times as long as its neighbours say."""
+
+    def step_s(self, load: StepLoad, k: ArrayLike, verify_tokens: ArrayLike) -> FloatArray:
+        near = np.maximum(1.0 - np.abs(np.add(verify_tokens, load.batch) - 2.0), 0.0)
+        return np.asarray(super().step_s(load, k, verify_tokens) * (1.0 + 0.4 * near))
+
+
+def drafted(cost: LinearCost) -> set[int]:
+    """Lengths to which one request's unsure drafts go, once the policy knows them."""
+    policy, rng = make("slo_goodput", Models(cost, Calibrated(8)), k=4), np.random.default_rng(0)
+    chances = rng.beta(1.0, 2.0, (200, 1, 8))
+    return {run_step(policy, make_view(1), row, accept(rng, row, 8)).k for row in chances[100:]}
+
+
+def test_drafting_does_not_stop_at_a_size_that_going_on_avoids() -> None:
+    coefficients = LinearCoefficients(target_gamma_s=1e-4)
+    assert 1 in drafted(LinearCost(coefficients))
+    found = drafted(Disliked(coefficients))
+    assert 1 not in found
+    assert found >= {2, 3}
 
 
 @pytest.mark.parametrize("chance", [0.3, 0.6, 0.8, 0.95])
