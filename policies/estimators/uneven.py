@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from policies.api import FloatArray, IntArray
 
 PARTS = 4
-"""Cells an octave of pass sizes is cut into: one size each up to 8 tokens."""
+"""Cells an octave of pass sizes is cut into: one size each up to 7 tokens, then 8 and 9."""
 DOUBT = 0.2
 """Logs of time by which one step may be off the curve and mean nothing: four times a step's usual noise."""
 EVEN = 0.03
