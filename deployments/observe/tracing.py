@@ -54,14 +54,15 @@ class Counted(SpanExporter):
         self._lock = threading.Lock()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        why = None
         try:
             result = self._inner.export(spans)
-        except Exception:  # noqa: BLE001 - the boundary: whatever an exporter meets stays out of the service
-            result = SpanExportResult.FAILURE
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever an exporter meets stays out of the service
+            result, why = SpanExportResult.FAILURE, error
         outcome = "exported" if result is SpanExportResult.SUCCESS else "failed"
         with self._lock:
             if outcome == "failed" and not self._counts["failed"]:
-                logger.warning("spans are not exported: see adaspec_*_spans_total; requests go on")
+                logger.warning("spans are not exported: see adaspec_*_spans_total; requests go on", exc_info=why)
             self._counts[outcome] += len(spans)
         return result
 

@@ -76,6 +76,7 @@ def test_a_full_disk_is_counted_and_costs_no_request(caplog: pytest.LogCaptureFi
     spans.flush()
     assert (spans.counts["failed"], spans.counts["exported"]) == (3, 0)
     assert len([r for r in caplog.records if "not exported" in r.message]) == 1
+    assert "No space left on device" in caplog.text
 
 
 def test_nobody_listens_at_the_otlp_endpoint() -> None:
