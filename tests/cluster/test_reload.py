@@ -99,6 +99,8 @@ def test_a_bad_edit_changes_nothing_and_is_shown(service: Service, user_config: 
 def test_a_users_own_policy_by_import_path(service: Service) -> None:
     service.reload(policy={"name": "tests.cluster.own_policy:half"})
     eventually(lambda: all(p["policy"]["name"] == "tests.cluster.own_policy:half" for p in service.policies()))
+    answer = service.http.post(PATH, json=body(1, stream=False)).json()
+    assert answer["system_fingerprint"] == "tests.cluster.own_policy:half{}"
 
 
 def test_a_replica_that_starts_under_a_bad_config_serves_with_its_safe_default(service: Service) -> None:
