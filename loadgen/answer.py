@@ -32,15 +32,18 @@ def parse(events: Sequence[tuple[float, bytes]]) -> Answer:
         except ValueError:
             answer.error = "event is not JSON"
             continue
-        _take(answer, row, at_s)
+        if isinstance(row, dict):
+            _take(answer, row, at_s)
+        else:
+            answer.error = "event is no object"
     return answer
 
 
 def _take(answer: Answer, row: dict[str, Any], at_s: float) -> None:
-    if "error" in row:
+    if row.get("error"):
         answer.error = "error event"
         return
-    if any(_has_text(choice) for choice in row.get("choices", ())):
+    if any(_has_text(choice) for choice in row.get("choices") or ()):
         answer.texts_s.append(at_s)
     usage = row.get("usage")
     if usage:

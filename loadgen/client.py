@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -117,7 +117,12 @@ class Client:
         return HTTPClient.from_url(self._url, connection_timeout=timeout_s, network_timeout=timeout_s, concurrency=1)
 
 
-def get(url: str, path: str, timeout_s: float = 10.0) -> bytes:
+def bearer(api_key: str) -> dict[str, str]:
+    """The header a key goes out in; none without one."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def get(url: str, path: str, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None) -> bytes:
     """The body of a GET below `url`.
 
     Raises:
@@ -125,7 +130,7 @@ def get(url: str, path: str, timeout_s: float = 10.0) -> bytes:
     """
     connection = HTTPClient.from_url(url, connection_timeout=timeout_s, network_timeout=timeout_s)
     try:
-        response = connection.get(urlsplit(url).path.rstrip("/") + path)
+        response = connection.get(urlsplit(url).path.rstrip("/") + path, dict(headers or {}))
         if response.status_code != 200:
             raise OSError(f"{url}{path} answered {response.status_code}")
         return bytes(response.read())
@@ -135,12 +140,13 @@ def get(url: str, path: str, timeout_s: float = 10.0) -> bytes:
         connection.close()
 
 
-def first_model(url: str) -> str:
+def first_model(url: str, headers: Mapping[str, str] | None = None) -> str:
     """The id of the first model the server lists. Raises OSError (see `get`) or ValueError (no model)."""
-    models = json.loads(get(url, "/v1/models")).get("data") or []
-    if not models:
-        raise ValueError(f"{url}/v1/models lists no model; name one in the scenario")
-    return str(models[0]["id"])
+    body = get(url, "/v1/models", headers=headers)
+    try:
+        return str(json.loads(body)["data"][0]["id"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{url}/v1/models lists no model; name one in the scenario") from error
 
 
 def _http_error(status: int) -> str | None:

@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from scipy import stats
 
 from loadgen.complaint import complain
 from loadgen.results import Run, read
+from loadgen.scenario import Prompts
 from loadgen.sim.rng import FloatArray, generator
 from loadgen.table import Table
 
@@ -63,8 +65,9 @@ METRICS: dict[str, tuple[str, float | None]] = {
     "E2E p50": ("e2e_ms", 0.5),
     "E2E p90": ("e2e_ms", 0.9),
 }
-"""Name -> column, and the quantile of it; None: its mean, and more is better. Goodput is attained tokens a request:
-over equal time two sides' ratio is that of their rates."""
+"""Name -> column, and the quantile of it; None: its mean, and more is better. Goodput is attained tokens a request: an
+open loop offers both sides the same in the same time. The sides of a closed loop take their own: there, a second."""
+SAME = ("seed", "output", "classes", "api", "temperature", "ignore_eos")  # of two runs of the same requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +118,26 @@ def compare(baseline: Path, other: Path, margin: float, block_s: float, seed: in
         raise ValueError(f"{baseline} has {len(left)} runs, {other} {len(right)}: rounds come in pairs")
     for a, b in zip(left, right, strict=True):
         _require_same(a, b)
-    return judge([a.table for a in left], [b.table for b in right], margin, block_s, seed)
+    scale = (_requests_per_s(left), _requests_per_s(right))
+    return judge([a.table for a in left], [b.table for b in right], margin, block_s, seed, scale)
 
 
-def judge(left: Sequence[Table], right: Sequence[Table], margin: float, block_s: float, seed: int) -> list[Verdict]:
-    """Every metric of the same requests on two sides; rounds are pooled, no block spans two."""
+def judge(
+    left: Sequence[Table],
+    right: Sequence[Table],
+    margin: float,
+    block_s: float,
+    seed: int,
+    scale: tuple[float, float] = (1.0, 1.0),
+) -> list[Verdict]:
+    """Every metric of the same requests on two sides; rounds are pooled, no block spans two. `scale`: of goodput."""
     found: list[IntArray] = []
     for rows in left:
         first = 1 + int(found[-1].max()) if found else 0
         found.append(first + np.unique(np.floor(rows.at_s / block_s), return_inverse=True)[1])
     block = np.concatenate(found)
-    return [_verdict(name, left, right, block, margin, generator(seed, name)) for name in METRICS]
+    sides = {name: _sides(name, left, right, block, scale if name == "goodput" else (1.0, 1.0)) for name in METRICS}
+    return [_verdict(name, *sides[name], block, margin, generator(seed, name)) for name in METRICS]
 
 
 def runs(folder: Path) -> list[Run]:
@@ -140,9 +152,43 @@ def runs(folder: Path) -> list[Run]:
 
 def _require_same(a: Run, b: Run) -> None:
     same_times = len(a.table) == len(b.table) and np.allclose(a.table.at_s, b.table.at_s, atol=1e-6)
-    open_loop = a.scenario.arrivals.kind != "closed"
-    if (open_loop and not same_times) or not np.array_equal(a.table.slo_class, b.table.slo_class):
-        raise ValueError(f"{a.folder} and {b.folder} are of different requests: use the same scenario and seed")
+    found = {name: (getattr(a.scenario, name), getattr(b.scenario, name)) for name in SAME}
+    found["arrivals"] = (_arrivals(a), _arrivals(b))
+    found["prompts"] = (_prompts(a), _prompts(b))
+    differing = ", ".join(name for name, (left, right) in found.items() if left != right)
+    if not differing and not (same_times or _closed(a)):
+        differing = "arrival times"
+    if differing or not np.array_equal(a.table.slo_class, b.table.slo_class):
+        text = f"{a.folder} and {b.folder} are of different requests: use the same scenario and seed"
+        raise ValueError(f"{text} ({differing or 'classes'} differ)")
+
+
+def _arrivals(run: Run) -> Any:
+    """A closed loop's; an open one's times are compared themselves."""
+    return run.scenario.arrivals if _closed(run) else "open"
+
+
+def _prompts(run: Run) -> Prompts:
+    """Where the file lies is the machine's."""
+    return run.scenario.prompts.model_copy(update={"path": Path(run.scenario.prompts.path.name)})
+
+
+def _closed(run: Run) -> bool:
+    return run.scenario.arrivals.kind == "closed"
+
+
+def _requests_per_s(runs: Sequence[Run]) -> float:
+    """Of closed loops; 1 where both sides were offered the same in the same time."""
+    if not all(_closed(run) for run in runs):
+        return 1.0
+    return sum(len(run.table) for run in runs) / sum(float(run.result["wall_s"]) for run in runs)
+
+
+def _sides(
+    name: str, left: Sequence[Table], right: Sequence[Table], block: IntArray, scale: tuple[float, float]
+) -> tuple[Statistic, Statistic]:
+    of_left, of_right = _statistic(name, left, block), _statistic(name, right, block)
+    return (lambda drawn: scale[0] * of_left(drawn)), (lambda drawn: scale[1] * of_right(drawn))
 
 
 def _statistic(name: str, sides: Sequence[Table], block: IntArray) -> Statistic:
@@ -157,10 +203,9 @@ def _column(rows: Table, name: str) -> FloatArray:
 
 
 def _verdict(
-    name: str, left: Sequence[Table], right: Sequence[Table], block: IntArray, margin: float, rng: np.random.Generator
+    name: str, of_left: Statistic, of_right: Statistic, block: IntArray, margin: float, rng: np.random.Generator
 ) -> Verdict:
     blocks = int(block.max()) + 1
-    of_left, of_right = _statistic(name, left, block), _statistic(name, right, block)
 
     def ratio(picked: IntArray, axis: int = -1) -> FloatArray:
         drawn = (np.moveaxis(picked, axis, -1)[..., None] == np.arange(blocks)).sum(-2)

@@ -37,7 +37,7 @@ class Dispatcher:
     ) -> None:
         self._left: Iterator[Planned] = iter(requests)
         self._client, self._clock, self._record = client, clock, record
-        self._flying: dict[int, tuple[Planned, float]] = {}
+        self._flying: dict[int, tuple[Planned, float, float]] = {}  # planned, and when it was sent
         self._group = Group()
 
     def walk(self) -> None:
@@ -60,8 +60,8 @@ class Dispatcher:
     def stop(self) -> None:
         """Ends what is in flight; it is recorded as unfinished."""
         self._group.kill()
-        for request, at_s in list(self._flying.values()):
-            self._record(unfinished(request, at_s))
+        for request, at_s, sent_s in list(self._flying.values()):
+            self._record(unfinished(request, at_s, sent_s))
         self._flying.clear()
 
     def _client_loop(self, think_s: float) -> None:
@@ -70,6 +70,6 @@ class Dispatcher:
             gevent.sleep(think_s)
 
     def _one(self, request: Planned, at_s: float) -> None:
-        self._flying[request.id] = (request, at_s)
+        self._flying[request.id] = (request, at_s, self._clock())
         self._record(self._client.send(request, at_s, self._clock))
         del self._flying[request.id]

@@ -11,6 +11,7 @@ import gevent
 from locust import LoadTestShape, User, events, task
 from locust.argument_parser import LocustArgumentParser
 
+from loadgen.progress import API_KEY
 from loadgen.session import Session
 
 
@@ -20,7 +21,7 @@ def _arguments(parser: LocustArgumentParser, **_: Any) -> None:
     parser.add_argument("--out", default=".bench/loadgen", help="folder for results; a later test overwrites it")
     parser.add_argument("--rate", type=float, default=1.0, help="times the scenario's arrival rate")
     parser.add_argument("--seed", type=int, default=None, help="in place of the scenario's")
-    parser.add_argument("--api-key", default="", is_secret=True, help="sent as a bearer token")
+    parser.add_argument("--api-key", default="", is_secret=True, env_var=API_KEY, help="sent as a bearer token")
 
 
 @events.init.add_listener

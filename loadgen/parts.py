@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from loadgen.sim.rng import FloatArray
 from loadgen.sim.settings import Settings
@@ -17,6 +17,12 @@ class Lengths(Settings):
     cv: float = Field(default=0.6, ge=0)
     min_tokens: int = Field(default=1, ge=1)
     max_tokens: int = Field(default=1024, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Lengths:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens: {self.min_tokens} is above max_tokens, {self.max_tokens}")
+        return self
 
     def draw(self, rng: np.random.Generator, recorded: FloatArray | None, n: int) -> NDArray[np.int64]:
         """[n] token counts: those recorded, else log-normal ones."""
@@ -32,8 +38,8 @@ class SloClass(Settings):
 
     name: str
     share: float = Field(default=1.0, gt=0)
-    ttft_ms: float = Field(default=float("inf"), gt=0)
-    tpot_ms: float = Field(default=float("inf"), gt=0)
+    ttft_ms: float = Field(default=float("inf"), gt=0, allow_inf_nan=True)
+    tpot_ms: float = Field(default=float("inf"), gt=0, allow_inf_nan=True)
 
 
 def pick(rng: np.random.Generator, shares: list[float], n: int) -> NDArray[np.int64]:

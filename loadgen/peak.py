@@ -7,21 +7,21 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Console
 
+from loadgen import progress, scenario
 from loadgen import run as runner
-from loadgen import scenario
-from loadgen.complaint import complain
+from loadgen.complaint import complain, counted, positive, reason, share
+from loadgen.schedule import build
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What the command takes."""
     runner.add_target(parser)
-    parser.add_argument("--slo", type=float, required=True, help="share of requests that must attain, 0..1")
-    parser.add_argument("--first", type=float, default=1.0, help="first rate tried, times the scenario's")
-    parser.add_argument("--precision", type=float, default=0.1, help="relative width of the answer")
-    parser.add_argument("--most", type=int, default=12, help="runs at most")
+    parser.add_argument("--slo", type=share, required=True, help="share of requests that must attain, 0..1")
+    parser.add_argument("--first", type=positive, default=1.0, help="first rate tried, times the scenario's")
+    parser.add_argument("--precision", type=positive, default=0.1, help="relative width of the answer")
+    parser.add_argument("--most", type=counted, default=12, help="runs at most")
     parser.add_argument("--out", type=Path, required=True, help="folder: one run a subfolder, peak.json")
 
 
@@ -29,15 +29,17 @@ def run(args: Namespace) -> int:
     """0, or 2: refused, 3: a run's self-check failed, 4: a run gave no result."""
     console = Console()
     try:
-        scenario.load(args.scenario).scaled(args.first)
-    except (ValidationError, ValueError, OSError) as error:
-        complain(f"{args.scenario}: {error}")
+        build(scenario.load(args.scenario).scaled(args.first))
+    except (ValueError, OSError) as error:
+        complain(f"{args.scenario}: {reason(error)}")
         return runner.REFUSED
     tried: dict[float, float] = {}
 
     def attainment(rate: float) -> float:
-        result = runner.measure(runner.options(args, args.out / f"rate-{rate:.4g}", rate), console)
+        folder = args.out / f"rate-{rate:.4g}"
+        result = runner.measure(runner.options(args, folder, rate), console)
         if result is None:
+            complain(f"no result: {progress.refusal(folder) or 'see its locust.log'}")
             raise _Stop(runner.FAILED)
         if not result["valid"]:
             console.print("; ".join(result["check"]["problems"]), markup=False)
@@ -51,11 +53,13 @@ def run(args: Namespace) -> int:
         search(attainment, args.slo, args.first, args.precision, args.most)
     except _Stop as stop:
         status = stop.status  # what was found before is still worth writing
-    best = best_of(tried, args.slo)
+    best, complete = best_of(tried, args.slo), is_complete(tried, args.slo, args.precision)
     rows = [{"rate": rate, "attainment": share} for rate, share in sorted(tried.items())]
-    found = {"slo": args.slo, "peak": best, "complete": status == 0, "tried": rows}
+    found = {"slo": args.slo, "peak": best, "complete": complete, "tried": rows}
     (args.out / "peak.json").write_text(json.dumps(found, indent=1) + "\n")
-    console.print("no rate tried attains it" if best is None else f"peak: {best:.4g} times the scenario's rate")
+    at_least = "" if complete else " at least (give --most more runs)"
+    found_text = f"peak: {best:.4g} times the scenario's rate{at_least}"
+    console.print("no rate tried attains it" if best is None else found_text)
     return status
 
 
@@ -63,6 +67,13 @@ def best_of(tried: Mapping[float, float], slo: float) -> float | None:
     """The highest rate that attained below every rate that did not."""
     lowest_bad = min((rate for rate, share in tried.items() if share < slo), default=float("inf"))
     return max((rate for rate, share in tried.items() if share >= slo and rate < lowest_bad), default=None)
+
+
+def is_complete(tried: Mapping[float, float], slo: float, precision: float) -> bool:
+    """A rate that failed lies within `precision` of the best: otherwise a higher one may attain too."""
+    best = best_of(tried, slo)
+    failed = min((rate for rate, share in tried.items() if share < slo), default=float("inf"))
+    return best is not None and failed <= best * (1 + precision)
 
 
 class _Stop(Exception):

@@ -1,4 +1,4 @@
-"""How a run stands, twice a second, in a file that a terminal or a script may read."""
+"""What a run's Locust and who watches it share: how it stands, twice a second in a file, and why it did not start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from loadgen.schedule import Schedule
 
 RECENT_S, WRITE_EVERY_S = 10.0, 0.5
 RECENT_ANSWERS = 200  # enough for a median; sorting more would keep sends waiting
-FILE = "progress.json"
+FILE, REFUSAL = "progress.json", "refused.txt"
+API_KEY = "LOADGEN_API_KEY"  # by environment: a command's words are in every list of processes
 
 
 class Progress:
@@ -80,3 +81,15 @@ def read(out: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return found
+
+
+def refuse(out: Path, why: str) -> None:
+    """Leaves word that the run did not start."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / REFUSAL).write_text(why)
+
+
+def refusal(out: Path) -> str | None:
+    """Why the run did not start; None if it did, or ended without saying."""
+    file = out / REFUSAL
+    return file.read_text() if file.exists() else None

@@ -21,7 +21,7 @@ def read(path: Path) -> list[str]:
         ValueError: a line without a text, or no lines.
         OSError: the file cannot be read.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").split("\n")  # splitlines() would cut at U+2028 too
     texts = [_text(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
     if not texts:
         raise ValueError(f"prompts.path: {path} has no lines")

@@ -7,6 +7,7 @@ drawn in its process would delay its sends.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from loadgen import page, progress, scenario
-from loadgen.complaint import complain
+from loadgen.complaint import complain, counted, positive, reason
 from loadgen.schedule import build
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
@@ -47,17 +47,21 @@ class Options:
         """Locust, headless."""
         found = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
         found += ["--scenario", self.scenario, "--host", self.url.removesuffix("/").removesuffix("/v1")]
-        found += ["--out", str(self.out), "--rate", str(self.rate), "--api-key", self.api_key]
+        found += ["--out", str(self.out), "--rate", str(self.rate)]
         found += [] if self.seed is None else ["--seed", str(self.seed)]
         found += ["--processes", str(self.processes)] if self.processes > 1 else []
         return [*found, *self.locust]
+
+    def environment(self) -> dict[str, str]:
+        """Locust's."""
+        return os.environ | ({progress.API_KEY: self.api_key} if self.api_key else {})
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What the command takes."""
     add_target(parser)
     parser.add_argument("--out", type=Path, help="folder for the results; .bench/loadgen/NAME-TIME by default")
-    parser.add_argument("--rate", type=float, default=1.0, help="times the scenario's arrival rate")
+    parser.add_argument("--rate", type=positive, default=1.0, help="times the scenario's arrival rate")
 
 
 def add_target(parser: ArgumentParser) -> None:
@@ -65,8 +69,8 @@ def add_target(parser: ArgumentParser) -> None:
     parser.add_argument("scenario", help="a YAML file, or a shipped scenario: see loadgen/scenarios")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="any OpenAI-compatible server")
     parser.add_argument("--seed", type=int, help="root seed in place of the scenario's")
-    parser.add_argument("--processes", type=int, default=1, help="Locust workers that share the sending")
-    parser.add_argument("--api-key", default="", help="sent as a bearer token")
+    parser.add_argument("--processes", type=counted, default=1, help="Locust workers that share the sending")
+    parser.add_argument("--api-key", default="", help=f"sent as a bearer token; {progress.API_KEY} does the same")
 
 
 def options(args: Namespace, out: Path, rate: float) -> Options:
@@ -79,15 +83,14 @@ def run(args: Namespace) -> int:
     out = args.out or Path(".bench/loadgen") / f"{Path(args.scenario).stem}-{time.strftime('%Y%m%dT%H%M%S')}"
     console = Console()
     try:
-        plan = build(scenario.load(args.scenario))
-    except (ValidationError, ValueError, OSError) as error:
-        complain(f"{args.scenario}: {error}")
+        plan = build(scenario.asked(args.scenario, args.rate, args.seed))
+    except (ValueError, OSError) as error:
+        complain(f"{args.scenario}: {reason(error)}")
         return REFUSED
-    if args.rate == 1 and args.seed is None:
-        console.print(plan.text)
+    console.print(plan.text)
     result = measure(options(args, out, args.rate), console)
     if result is None:
-        complain(f"no result: see {out / 'locust.log'}")
+        complain(f"no result: {progress.refusal(out) or 'Locust ended early'}; more in {out / 'locust.log'}")
         return FAILED
     console.print(outcome(result))
     console.print(str(out / "report.html"), markup=False, soft_wrap=True)
@@ -99,10 +102,11 @@ def run(args: Namespace) -> int:
 def measure(chosen: Options, console: Console) -> dict[str, Any] | None:
     """One run with a live view; None if Locust ended without a result (its log says why)."""
     chosen.out.mkdir(parents=True, exist_ok=True)
-    for stale in ("result.json", progress.FILE):
+    for stale in ("result.json", progress.FILE, progress.REFUSAL):
         (chosen.out / stale).unlink(missing_ok=True)
     with (chosen.out / "locust.log").open("wb") as log:
-        process = subprocess.Popen(chosen.command(), stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - our own command
+        command, environment = chosen.command(), chosen.environment()
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - ours
         try:
             with Live(console=console, auto_refresh=False, transient=True) as live:
                 while process.poll() is None:

@@ -112,6 +112,14 @@ def load(name: str) -> Scenario:
         raise ValueError(f"scenario: {path} is not YAML: {error}") from error
 
 
+def asked(name: str, rate: float = 1.0, seed: int | None = None) -> Scenario:
+    """`load`, at `rate` times its rate and with `seed` in place of its own. Raises as `load` and `scaled` do."""
+    found = load(name)
+    if seed is not None:
+        found = Scenario.model_validate(found.model_dump() | {"seed": seed})
+    return found if rate == 1 else found.scaled(rate)
+
+
 def dump(scenario: Scenario) -> str:
     """YAML that `load` reads back as the same scenario."""
     return yaml.safe_dump(scenario.model_dump(mode="json", exclude_defaults=True) | _kind(scenario), sort_keys=False)

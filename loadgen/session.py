@@ -15,13 +15,14 @@ from typing import Any
 import gevent
 
 from loadgen import counters, results, scenario
-from loadgen.client import Client, first_model, get
+from loadgen.client import Client, bearer, first_model, get
 from loadgen.dispatch import Clock, Dispatcher
 from loadgen.outcome import Outcome
-from loadgen.progress import WRITE_EVERY_S, Progress
+from loadgen.progress import WRITE_EVERY_S, Progress, refuse
 from loadgen.schedule import Schedule, build
 
 LEAD_S, WORKERS_LEAD_S = 1.0, 4.0  # from Locust's start to the plan's zero: users are spawned, workers told
+REPORTS_S = 7.0  # workers report every 3 s
 
 
 class Session:
@@ -37,27 +38,39 @@ class Session:
         self._clock: Clock
         self._dispatcher: Dispatcher | None = None
         self._progress: Progress
-        self._running = False
+        self._running = self._refused = False
 
     # Locust's events
 
     def test_start(self, **_: Any) -> None:
+        self._refused, self._dispatcher = True, None  # Locust logs what a listener raises, and goes on
+        try:
+            self._begin()
+        except (OSError, ValueError) as error:
+            self._environment.process_exit_code = 1
+            if not self._is_worker:
+                refuse(self._out, str(error))
+            raise
+        self._refused, self._running = False, True
+
+    def _begin(self) -> None:
         options = self._options
-        self._schedule = build(_scenario(options))
-        self._outcomes, self._outbox, self._samples = {}, [], []
+        self._schedule = build(scenario.asked(options.scenario, float(options.rate), _seed(options.seed)))
+        self._outcomes, self._outbox, self._samples, self._tasks = {}, [], [], []
         if not self._is_worker:
             self._agree()
         self._clock = Clock(time.perf_counter() + options.loadgen_start_at - time.time())
         if not self._is_master:
             self._dispatcher = self._own_share()
+            self._tasks.append(gevent.spawn(self._cut_off))
         if not self._is_worker:
             self._progress = Progress(self._schedule, self._out)
-            self._tasks = [gevent.spawn(self._watch), gevent.spawn(self._read_counters)]
-        self._running = True
+            self._tasks += [gevent.spawn(self._watch), gevent.spawn(self._read_counters)]
         gc.collect()
         gc.freeze()  # a collection over what will live to the end anyway would only delay sends
 
     def test_stop(self, **_: Any) -> None:
+        self._refused = False
         if not self._running:
             return
         self._running = False
@@ -67,7 +80,7 @@ class Session:
         gc.unfreeze()
         if not self._is_worker:
             self._read_counters_once()
-            results.write(self._out, self._schedule, list(self._outcomes.values()), self._samples, sys.argv)
+            results.write(self._out, self._schedule, list(self._outcomes.values()), self._samples, self._command)
 
     def report_to_master(self, data: dict[str, Any], **_: Any) -> None:
         data["loadgen"] = [o.to_json() for o in self._outbox]
@@ -97,13 +110,12 @@ class Session:
 
     @property
     def over(self) -> bool:
-        """Every request is accounted for, or the time for stragglers has passed."""
+        """Every request is accounted for, or will not be; or the test could not start."""
         if not self._running:
-            return False
-        spec = self._schedule.scenario
+            return self._refused
         if len(self._outcomes) == len(self._schedule.requests):
             return True
-        return self._schedule.clients is None and self._clock() > spec.duration_s + spec.drain_s
+        return self._schedule.clients is None and self._clock() > self._end_s + REPORTS_S
 
     # parts
 
@@ -120,6 +132,17 @@ class Session:
         return type(self._environment.runner).__name__ == "MasterRunner"
 
     @property
+    def _end_s(self) -> float:
+        """When the time for stragglers has passed."""
+        return self._schedule.scenario.duration_s + self._schedule.scenario.drain_s
+
+    @property
+    def _command(self) -> list[str]:
+        """As it was given, but for the key: it goes into pages that are shown around."""
+        key = self._options.api_key
+        return [word.replace(key, "***") for word in sys.argv] if key else sys.argv
+
+    @property
     def _out(self) -> Path:
         return Path(self._options.out)
 
@@ -129,7 +152,9 @@ class Session:
         options.loadgen_workers = (
             sorted(w.id for w in self._environment.runner.clients.ready) if self._is_master else []
         )
-        options.loadgen_model = self._schedule.scenario.model or first_model(self._environment.host)
+        options.loadgen_model = self._schedule.scenario.model or first_model(
+            self._environment.host, bearer(options.api_key)
+        )
         options.loadgen_start_at = time.time() + (WORKERS_LEAD_S if self._is_master else LEAD_S)
 
     def _share(self) -> tuple[int, int]:
@@ -139,9 +164,15 @@ class Session:
     def _own_share(self) -> Dispatcher:
         index, of = self._share()
         options = self._options
-        headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
+        headers = bearer(options.api_key)
         client = Client(self._environment.host, self._schedule.scenario, options.loadgen_model, headers)
         return Dispatcher(self._schedule.requests[index::of], client, self._clock, self._record)
+
+    def _cut_off(self) -> None:
+        """Each process ends what it has in flight: Locust writes the results before it stops its workers."""
+        if self._schedule.clients is None and self._dispatcher is not None:
+            self._clock.wait_until(self._end_s)
+            self._dispatcher.stop()
 
     def _record(self, outcome: Outcome) -> None:
         if self._is_worker:
@@ -178,14 +209,12 @@ class Session:
         if self._schedule.scenario.metrics_every_s is None:
             return
         try:
-            self._samples.append(counters.sample(get(self._environment.host, "/metrics"), self._clock()))
+            body = get(self._environment.host, "/metrics", headers=bearer(self._options.api_key))
+            self._samples.append(counters.sample(body, self._clock()))
         except OSError as error:
             self._progress.no_counters(str(error))
 
 
-def _scenario(options: Any) -> scenario.Scenario:
-    found = scenario.load(options.scenario)
-    if options.seed not in {None, ""}:  # the web form sends an empty text
-        found = found.model_copy(update={"seed": int(options.seed)})
-    rate = float(options.rate)
-    return found if rate == 1 else found.scaled(rate)
+def _seed(given: int | str | None) -> int | None:
+    """The web form sends an empty text."""
+    return None if given in {None, ""} else int(given)

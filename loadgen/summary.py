@@ -23,7 +23,7 @@ def summary(schedule: Schedule, outcomes: Sequence[Outcome], samples: Sequence[c
     """Everything a reader needs to judge the run."""
     scenario = schedule.scenario
     rows = table(outcomes, {c.name: c for c in scenario.classes})
-    wall_s = max(scenario.duration_s if schedule.clients is None else 0.0, _latest(rows.end_s))
+    wall_s = max(_planned_s(schedule), _latest(rows.end_s))
     check = self_check(schedule, rows)
     return {
         "scenario": scenario.name,
@@ -111,6 +111,12 @@ def over_time(rows: Table, samples: Sequence[counters.Sample], scenario: Scenari
     found["ttft_p50_ms"] = [quantiles(rows.ttft_ms[(inside == b) & rows.ok])["p50"] for b in buckets]
     found["tpot_p50_ms"] = [quantiles(rows.tpot_ms[(ended == b) & rows.ok])["p50"] for b in buckets]
     return found
+
+
+def _planned_s(schedule: Schedule) -> float:
+    """How long requests come: until `duration_s`, but where they were counted or wait for answers, till the last."""
+    counted = len(schedule.requests) == schedule.scenario.requests
+    return 0.0 if counted or schedule.clients is not None else schedule.scenario.duration_s
 
 
 def _latest(end_s: FloatArray) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ OUTPUT_COLUMNS = ("GeneratedTokens", "Response tokens", "output_length")
 
 
 class Replay(Settings):
-    """A CSV with a header (seconds or dates), or JSON lines (milliseconds); the first column is the time."""
+    """A CSV with a header (seconds or dates), or JSON lines (milliseconds); `timestamp`, else the first column."""
 
     kind: Literal["replay"] = "replay"
     path: Path
@@ -35,35 +35,48 @@ def read(replay: Replay, rng: np.random.Generator) -> tuple[FloatArray, FloatArr
     """Times [n] from the window's beginning, and [n, 2] prompt and output tokens where recorded.
 
     Raises:
-        ValueError: the file has no rows, none in the window, or a time that is neither seconds nor a date.
+        ValueError: the file has no rows, none in the window, a broken one, or a time neither seconds nor a date.
     """
     rows, unit_s = _rows(replay.path)
     if not rows:
         raise ValueError(f"arrivals.path: {replay.path} has no rows")
-    column = next(iter(rows[0]))
-    at = np.array([_seconds(row[column], replay.path) for row in rows]) * unit_s
+    column = next((c for c in rows[0] if c.lower() == "timestamp"), next(iter(rows[0])))
+    at = np.array([_seconds(row.get(column), replay.path) for row in rows]) * unit_s
     order = np.argsort(at, kind="stable")
     at = at[order] - at.min() - replay.start_s
     inside = (at >= 0) & (at < (np.inf if replay.window_s is None else replay.window_s))
     if not inside.any():
         raise ValueError(f"arrivals.start_s: {replay.start_s}: no row of {replay.path} lies in the window")
-    tokens = _tokens(rows) if replay.lengths else None
+    tokens = _tokens(rows, replay.path) if replay.lengths else None
     return _scaled(at[inside] / replay.speed, None if tokens is None else tokens[order][inside], replay.copies, rng)
 
 
 def _rows(path: Path) -> tuple[list[Mapping[str, Any]], float]:
     with path.open(newline="", encoding="utf-8") as file:
         if path.suffix == ".jsonl":
-            return [json.loads(line) for line in file if line.strip()], 1e-3
+            return [_object(line, path, number) for number, line in enumerate(file, 1) if line.strip()], 1e-3
         return list(csv.DictReader(file)), 1.0
 
 
-def _tokens(rows: list[Mapping[str, Any]]) -> FloatArray | None:
+def _object(line: str, path: Path, number: int) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"arrivals.path: {path}:{number} is not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"arrivals.path: {path}:{number} is no JSON object")  # noqa: TRY004 - of a file
+    return row
+
+
+def _tokens(rows: list[Mapping[str, Any]], path: Path) -> FloatArray | None:
     prompt = next((c for c in PROMPT_COLUMNS if c in rows[0]), None)
     output = next((c for c in OUTPUT_COLUMNS if c in rows[0]), None)
     if prompt is None or output is None:
         return None
-    return np.array([(float(row[prompt]), float(row[output])) for row in rows])
+    try:
+        return np.array([(float(row[prompt]), float(row[output])) for row in rows])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"arrivals.path: {path}: a row without a number in {prompt} or {output}") from error
 
 
 def _scaled(
@@ -81,12 +94,15 @@ def _scaled(
     return moved[order], None if tokens is None else tokens[source][order]
 
 
-def _seconds(value: str | float, path: Path) -> float:
+def _seconds(value: Any, path: Path) -> float:
+    """Times without a zone are UTC: a local clock's change in summer would move them."""
+    text = str(value)
     try:
-        return float(value)
+        return float(text)
     except ValueError:
         pass
     try:
-        return datetime.fromisoformat(str(value)[:26]).timestamp()
+        at = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"arrivals.path: {path}: {value!r} is neither seconds nor a date and time") from error
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

@@ -11,7 +11,7 @@ from loadgen.sim.rng import FloatArray
 from loadgen.sim.settings import Settings
 from loadgen.traces import Replay
 
-GRID = 4096
+GRID, MOST = 4096, 10_000_000
 NIGHT = (0.0, 0.0, 0.0, 0.0, 0.05, 0.1)
 HOURLY = (*NIGHT, 0.25, 0.5, 0.8, 1, 1, 0.9, 0.7, 0.8, 0.95, 0.9, 0.7, 0.6, 0.7, 0.8, 0.6, 0.35, 0.2, 0.1)
 
@@ -86,7 +86,7 @@ class Day(_Renewal):
     kind: Literal["day"] = "day"
     peak_rps: float = Field(gt=0)
     period_s: float = Field(gt=0)
-    hourly: tuple[float, ...] = Field(
+    hourly: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         default=HOURLY,
         min_length=2,
         description="position between rps (0) and peak_rps (1)",
@@ -103,10 +103,16 @@ Arrivals = Annotated[Drawn | Replay, Field(discriminator="kind")]
 
 
 def times(arrivals: Drawn, until_s: float, rng: np.random.Generator) -> FloatArray:
-    """[n] sorted arrival times below `until_s`: unit-rate gaps mapped through the inverse of the expected count."""
+    """[n] sorted arrival times below `until_s`: unit-rate gaps mapped through the inverse of the expected count.
+
+    Raises:
+        ValueError: more than MOST are expected.
+    """
     grid = np.linspace(0, until_s, GRID)
     rate = arrivals.rate((grid[1:] + grid[:-1]) / 2)
     expected = np.concatenate(([0.0], np.cumsum(rate * np.diff(grid))))
+    if expected[-1] > MOST:
+        raise ValueError(f"arrivals: {expected[-1]:.3g} requests in {until_s:g} s; at most {MOST:,} can be planned")
     count = int(expected[-1] + 10 * (1 + arrivals.cv) * np.sqrt(expected[-1] + 1)) + 16
     cv2 = arrivals.cv**2
     counted = np.cumsum(rng.gamma(1 / cv2, cv2, count) if cv2 else np.ones(count))

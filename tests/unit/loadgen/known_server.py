@@ -1,7 +1,8 @@
 """A server whose first token and token spacing are known, for `python -m tests.unit.loadgen.known_server`.
 
 Every token is due at an absolute time from the request's arrival, so that its own lateness does not add up. `/hold`
-stops all answers until `/release`; `/received?count=N` answers when N requests have come.
+stops all answers until `/release`; `/received?count=N` answers when N requests have come. With `--key`, every route
+wants it as a bearer token.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import asyncio
 import json
 import time
+import urllib.request
 from typing import Any
 
 from aiohttp import web
@@ -69,12 +71,24 @@ class Known:
         return web.Response(text="".join(f'vllm:{k}{{engine="0"}} {v}\n' for k, v in lines.items()))
 
 
+def post(url: str, path: str) -> None:
+    """Holds or releases it from outside."""
+    urllib.request.urlopen(urllib.request.Request(url + path, method="POST")).close()  # noqa: S310 - http
+
+
 def event(payload: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(payload).encode() + b"\n\n"
 
 
-def application(known: Known) -> web.Application:
-    app = web.Application()
+def application(known: Known, key: str) -> web.Application:
+    @web.middleware
+    async def ask(request: web.Request, handler: Any) -> web.StreamResponse:
+        if key and request.headers.get("Authorization") != f"Bearer {key}":
+            return web.json_response({"error": {"message": "no key"}}, status=401)
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    app = web.Application(middlewares=[ask])
     app.router.add_post("/v1/completions", known.complete)
     app.router.add_get("/v1/models", known.models)
     app.router.add_get("/metrics", known.metrics)
@@ -89,10 +103,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ttft-ms", type=float, default=50)
     parser.add_argument("--gap-ms", type=float, default=10)
+    parser.add_argument("--key", default="")
     args = parser.parse_args()
 
     async def serve() -> None:
-        runner = web.AppRunner(application(Known(args.ttft_ms / 1e3, args.gap_ms / 1e3)), access_log=None)
+        runner = web.AppRunner(application(Known(args.ttft_ms / 1e3, args.gap_ms / 1e3), args.key), access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

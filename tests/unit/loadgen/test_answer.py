@@ -21,8 +21,18 @@ def test_a_chat_role_is_not_a_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "kind"), [({"error": {"message": "replica lost"}}, "error event"), ("{", "event is not JSON")]
+    ("row", "kind"),
+    [
+        ({"error": {"message": "replica lost"}}, "error event"),
+        ("{", "event is not JSON"),
+        ("null", "event is no object"),
+    ],
 )
 def test_an_error_in_the_stream(row: Any, kind: str) -> None:
     found = parse(lines({"choices": [{"text": "a"}]}, row))
     assert (found.error, found.done) == (kind, False)
+
+
+def test_fields_may_be_null() -> None:
+    found = parse(lines({"error": None, "choices": [{"text": "a"}], "usage": None}, {"choices": None}, "[DONE]"))
+    assert (found.error, found.texts_s, found.done) == (None, [0.0], True)

@@ -1,6 +1,7 @@
 import json
 from argparse import ArgumentParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from loadgen import compare, results
 from loadgen.outcome import Outcome
+from loadgen.scenario import Scenario
 from loadgen.schedule import build
 from loadgen.sim.rng import generator
 from tests.unit.loadgen.scenarios import outcome, scenario
@@ -16,8 +18,8 @@ from tests.unit.loadgen.scenarios import outcome, scenario
 SPEC = scenario(duration_s=40, arrivals={"kind": "poisson", "rps": 6})
 
 
-def write(folder: Path, slower: float = 1.0, seed: int = 0, spec: object = SPEC) -> Path:
-    plan = build(SPEC if spec is SPEC else scenario())
+def write(folder: Path, slower: float = 1.0, seed: int = 0, spec: Scenario = SPEC) -> Path:
+    plan = build(spec)
     noise = generator(seed, "noise").lognormal(0, 0.2, len(plan.requests))
     rows: list[Outcome] = [
         outcome(r.id, r.at_s, 0.05 * slower * n, 0.01 * slower * n, slo_class=r.slo_class)
@@ -64,13 +66,48 @@ def test_rounds_are_paired(tmp_path: Path) -> None:
 
 
 def test_other_requests_and_invalid_runs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a, b = write(tmp_path / "a"), write(tmp_path / "b", spec=None)
+    a, b = write(tmp_path / "a"), write(tmp_path / "b", spec=scenario())
     assert verdicts(a, b)[0] == compare.REFUSED
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("are of different requests: use the same scenario and seed")
+    assert line.endswith("are of different requests: use the same scenario and seed (arrival times differ)")
     result = json.loads((a / "result.json").read_text())
     (a / "result.json").write_text(json.dumps(result | {"valid": False, "check": {"problems": ["lag"]}}))
     assert verdicts(a, a)[0] == compare.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"output": {"mean_tokens": 50}}, "output"),
+        ({"prompts": {"tokens": {"mean_tokens": 9}}}, "prompts"),
+        ({"classes": [{"name": "fast", "ttft_ms": 9e9}, {"name": "slow"}]}, "classes"),
+        ({"api": "chat", "temperature": 0.5}, "api, temperature"),
+        ({"arrivals": {"kind": "closed", "clients": 2, "requests": 20}}, "arrivals"),
+    ],
+)
+def test_what_differs_is_named_though_the_times_agree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], named: str
+) -> None:
+    a, b = write(tmp_path / "a", spec=scenario()), write(tmp_path / "b", spec=scenario(**changes))
+    for pair in ((a, b), (b, a)):
+        assert verdicts(*pair)[0] == compare.REFUSED
+        assert capsys.readouterr().err.strip().endswith(f"({named} differ)")
+
+
+def test_how_objectives_are_sent_may_differ(tmp_path: Path) -> None:
+    a, b = write(tmp_path / "a", spec=scenario(slo="budgets")), write(tmp_path / "b", spec=scenario(slo="vllm_xargs"))
+    assert verdicts(a, b)[0] == 0
+
+
+def test_a_closed_loop_that_takes_twice_as_long_has_half_the_goodput(tmp_path: Path) -> None:
+    spec = scenario(arrivals={"kind": "closed", "clients": 1, "requests": 40})
+    for name, gap_s in (("a", 1.0), ("b", 2.0)):
+        rows = [outcome(i, gap_s * i) for i in range(40)]
+        results.record(tmp_path / name, build(spec), rows, [])
+    found = {v.metric: v for v in compare.compare(tmp_path / "a", tmp_path / "b", 0.02, 5, 0)}
+    assert found["goodput"].ratio == pytest.approx(0.5, rel=0.01)
+    assert found["goodput"].verdict == "worse"
+    assert found["attainment"].ratio == 1
 
 
 @settings(deadline=None)

@@ -1,6 +1,5 @@
 import json
 import time
-import urllib.request
 
 import gevent
 
@@ -10,16 +9,13 @@ from loadgen.outcome import UNFINISHED, Outcome
 from loadgen.scenario import Scenario
 from loadgen.schedule import build
 from loadgen.table import table
+from tests.unit.loadgen.known_server import post
 from tests.unit.loadgen.scenarios import scenario
 
 
 def dispatcher(url: str, spec: Scenario, found: list[Outcome]) -> tuple[Dispatcher, Clock]:
     clock = Clock(time.perf_counter())
     return Dispatcher(build(spec).requests, Client(url, spec, "known", {}), clock, found.append), clock
-
-
-def post(url: str, path: str) -> None:
-    urllib.request.urlopen(urllib.request.Request(url + path, method="POST")).close()  # noqa: S310 - http
 
 
 def received(url: str, count: int) -> int:
@@ -57,6 +53,7 @@ def test_what_is_in_flight_at_the_end_is_unfinished(known_url: str) -> None:
     post(known_url, "/release")
     assert {o.error for o in found} == {UNFINISHED}
     assert len(found) == len(build(spec).requests)
+    assert all(o.sent_s is not None and o.sent_s >= o.at_s for o in found)  # unanswered is not unsent
 
 
 def test_a_closed_loop_waits_for_its_answers(known_url: str) -> None:

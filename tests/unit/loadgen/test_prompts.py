@@ -42,6 +42,12 @@ def test_known_shapes(tmp_path: Path, line: str, text: str) -> None:
     assert prompts.read(path) == [text]
 
 
+def test_a_line_ends_at_a_newline_only(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a\u2028b"}\r\n{"prompt": "c"}\n', encoding="utf-8", newline="")
+    assert prompts.read(path) == ["a\u2028b", "c"]
+
+
 @pytest.mark.parametrize(
     ("line", "named"), [('{"x": 1}', "has none of prompt"), ("[1]", "has none"), ("{", "p.jsonl:1 is not JSON")]
 )

@@ -42,6 +42,10 @@ def test_every_shipped_scenario_is_valid_and_named_like_its_file(path: Path) -> 
         ({"arrivals": {"kind": "poisson", "rps": -1}}, "greater than 0"),
         ({"classes": [{"name": "a"}, {"name": "a"}]}, "names must differ, got a, a"),
         ({"slo": "loud"}, "budgets"),
+        ({"output": {"mean_tokens": 5, "min_tokens": 9, "max_tokens": 8}}, "min_tokens: 9 is above max_tokens, 8"),
+        ({"arrivals": {"kind": "poisson", "rps": float("inf")}}, "finite"),
+        ({"duration_s": float("inf")}, "finite"),
+        ({"arrivals": {"kind": "day", "rps": 1, "peak_rps": 2, "period_s": 9, "hourly": [0, -3]}}, "or equal to 0"),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, Any], named: str) -> None:

@@ -68,6 +68,14 @@ def test_a_run_that_sent_too_slowly_or_too_little_is_invalid() -> None:
     assert any("3 of 20 requests were never sent" in p for p in summary(PLAN, some, [])["check"]["problems"])
 
 
+def test_a_counted_run_ends_with_its_last_answer() -> None:
+    plan = build(scenario(duration_s=600, requests=20))
+    rows = [outcome(r.id, r.at_s, slo_class=r.slo_class) for r in plan.requests]
+    assert summary(plan, rows, [])["wall_s"] == pytest.approx(rows[-1].end_s)
+    fewer = build(scenario(duration_s=0.5, requests=20))
+    assert summary(fewer, rows[: len(fewer.requests)], [])["wall_s"] >= 0.5
+
+
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1e5), min_size=1, max_size=200))
 def test_percentiles_are_exact(values: list[float]) -> None:

@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +77,37 @@ def test_the_rate_scale_keeps_order_span_and_lengths(copies: float, seed: int) -
     assert scaled[-1] <= at[-1]
 
 
+def test_times_with_and_without_a_zone_are_on_one_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure's files of 2024; a whole second has no fraction."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    path = tmp_path / "azure2024.csv"
+    times = ("2024-05-10 00:00:00.009930+00:00", "2024-05-10 00:00:01+00:00", "2024-05-10 00:00:02.50993")
+    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(f"{at},4,5\n" for at in times))
+    assert read(Replay(path=path), RNG)[0] == pytest.approx([0, 0.99007, 2.5])
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_time_is_found_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "mooncake.jsonl"
+    path.write_text('{"hash_ids": [1], "timestamp": 1000}\n{"timestamp": 3000, "hash_ids": []}\n')
+    assert read(Replay(path=path), RNG)[0] == pytest.approx([0, 2])
+
+
 def test_a_bad_trace_names_the_value(tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("Timestamp\nsoon\n")
     with pytest.raises(ValueError, match="'soon' is neither"):
         read(Replay(path=path), RNG)
+    path.write_text("Timestamp,ContextTokens,GeneratedTokens\n1,4,5\n2\n")
+    with pytest.raises(ValueError, match="without a number in ContextTokens"):
+        read(Replay(path=path), RNG)
+    lines = tmp_path / "bad.jsonl"
+    for text, said in (('{"timestamp": 1}\n{', "bad.jsonl:2 is not JSON"), ("[1]", "bad.jsonl:1 is no JSON object")):
+        lines.write_text(text)
+        with pytest.raises(ValueError, match=said):
+            read(Replay(path=lines), RNG)
     path.write_text("Timestamp\n")
     with pytest.raises(ValueError, match="no rows"):
         read(Replay(path=path), RNG)
