@@ -58,7 +58,8 @@ class Cut:
     """A verify rule fixed before anything is drafted, applied by the engine to prefix survivals.
 
     It uses pre-sample features only and walks the slots in falling survival, so it cannot bias a sampled token
-    (a request's own later slots never outrank its earlier ones).
+    (a request's own later slots never outrank its earlier ones). Where it ranks slots of sampled drafts, by
+    `budget_tokens` or `cost_s`, the engine ends no draft early: a stop depends on tokens drawn, the ranking must not.
     """
 
     budget_tokens: int | None = None  # keep at most this many draft tokens over the batch

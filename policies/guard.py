@@ -6,9 +6,9 @@ Pure: the engine's watchdog interrupts loops (by raising `Interrupted` inside a 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast, get_args
 
 import numpy as np
 from pydantic_core import to_jsonable_python
@@ -17,6 +17,7 @@ from policies.api import (
     Cut,
     DraftBundle,
     DraftObservation,
+    Feature,
     IntArray,
     Policy,
     StepFeedback,
@@ -85,13 +86,14 @@ class Guard:
     ) -> None:
         self.policy = policy
         self._run, self._passes = run, passes
+        self.needs = valid_needs(policy)
         self._own = frozenset(hook for hook in OPTIONAL if _overrides(policy, hook))
         self.limits = limits or Limits()
         self.faults: Counter[str] = Counter()
         self.last_fault: str | None = None
         self._step = 0
-        self._resume_at = 0
-        self._cooldown = self.limits.cooldown_steps
+        self._resume_at = self._explain_at = 0
+        self._cooldown = self._explain_pause = self.limits.cooldown_steps
         self._overruns: deque[int] = deque(maxlen=self.limits.soft_times)
 
     @property
@@ -112,10 +114,10 @@ class Guard:
         return plan
 
     def before_draft(self, j: int) -> bool:
-        return self.active and bool(self._ask("before_draft", lambda: self.policy.before_draft(j)))
+        return self.active and self._ask("before_draft", lambda: bool(self.policy.before_draft(j))) is True
 
     def after_draft(self, seen: DraftObservation) -> bool:
-        return self.active and bool(self._ask("after_draft", lambda: self.policy.after_draft(seen)))
+        return self.active and self._ask("after_draft", lambda: bool(self.policy.after_draft(seen))) is True
 
     def select(self, bundle: DraftBundle) -> IntArray:
         """Verify lengths [B]; after a fault nothing is verified, which is always exact."""
@@ -139,12 +141,14 @@ class Guard:
             self.fall_back("overrun", f"{seconds * 1e3:.1f} ms in one step's hooks")
 
     def explain(self) -> dict[str, Any]:
-        state = self.attempt(lambda: plain_json(self.policy.explain())) or {}
+        """What an operator sees. No step's hook: a fault in it costs no drafting, and it is not asked for a while."""
+        asked = self._step >= self._explain_at
+        state = (self._watched(lambda: plain_json(self.policy.explain()), self._mute) if asked else None) or {}
         return {**state, "fallback": not self.active, "faults": dict(self.faults), "last_fault": self.last_fault}
 
     def snapshot(self) -> dict[str, Any] | None:
-        """The policy's learned state; None after a fault."""
-        return self.attempt(lambda: dict(self.policy.snapshot()))
+        """The policy's learned state; None after a fault, which costs no drafting either."""
+        return self._watched(lambda: dict(self.policy.snapshot()), self._count)
 
     def _ask(self, name: str, hook: Callable[[], T]) -> T | None:
         """`attempt`, or the call alone where the hook is the base's own."""
@@ -152,22 +156,36 @@ class Guard:
 
     def attempt(self, hook: Callable[[], T]) -> T | None:
         """The hook's answer, or None after a fault. Also for the shared models: they learn in the same step loop."""
+        return self._watched(hook, self.fall_back)
+
+    def _watched(self, hook: Callable[[], T], blame: Callable[[str, str], None]) -> T | None:
         try:
             return self._run(hook)
         except Interrupted:
-            self.fall_back("interrupted", "a hook ran into the hard time limit")
+            blame("interrupted", "a hook ran into the hard time limit")
         except Impossible as error:
-            self.fall_back("impossible", str(error))
+            blame("impossible", str(error))
         except BaseException as error:  # the boundary: a policy is somebody else's code, sys.exit() too
             if self._passes(error):
                 raise
-            self.fall_back(f"raised:{type(error).__name__}", str(error))
+            blame(f"raised:{type(error).__name__}", str(error))
         return None
 
-    def fall_back(self, kind: str, detail: str) -> None:
-        """Plain decoding for a cool-down, and one more fault of this kind."""
+    def _count(self, kind: str, detail: str) -> None:
         self.faults[kind] += 1
         self.last_fault = f"{kind}: {detail}"
+
+    def _mute(self, kind: str, detail: str) -> None:
+        """An explanation that loops costs the hard limit each time."""
+        self._count(kind, detail)
+        self._explain_at = self._step + self._explain_pause
+        self._explain_pause = min(2 * self._explain_pause, self.limits.cooldown_most_steps)
+
+    def fall_back(self, kind: str, detail: str) -> None:
+        """Plain decoding for a cool-down, and one more fault of this kind; one under way is not made longer."""
+        self._count(kind, detail)
+        if not self.active:
+            return
         if self._step - self._resume_at >= self.limits.forgiven_after * self._cooldown:
             self._cooldown = self.limits.cooldown_steps
         self._resume_at = self._step + self._cooldown
@@ -178,13 +196,21 @@ def _overrides(policy: Policy, hook: str) -> bool:
     return getattr(getattr(policy, hook, None), "__func__", None) is not getattr(BasePolicy, hook)
 
 
+def valid_needs(policy: Policy) -> frozenset[Feature]:
+    """The features the policy asks for. Raises ValueError for what is none, or no set of names."""
+    known, given = get_args(Feature), cast("object", policy.needs)  # somebody else's attribute
+    if not isinstance(given, Collection) or isinstance(given, str) or not all(name in known for name in given):
+        raise ValueError(f"needs = {given!r}: give a set of {', '.join(known)}")
+    return frozenset(given)
+
+
 def valid_plan(plan: StepPlan, view: StepView) -> StepPlan:
     """The plan with integer lengths. Raises Impossible for a length that is no whole number >= 0, or a bad cut."""
     k = _whole(plan.k, "k")
     if not isinstance(plan.reason, str):
         raise Impossible(f"reason = {plan.reason!r} is not a string")
     if plan.cut is not None:
-        _check_cut(plan.cut)
+        plan = replace(plan, cut=_valid_cut(plan.cut))
     if plan.k_by_request is None:
         return plan if k == plan.k and type(plan.k) is int else replace(plan, k=k)
     return replace(plan, k=k, k_by_request=_lengths(plan.k_by_request, view.batch, view.k_max, "k_by_request"))
@@ -208,15 +234,18 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else repr(value)
 
 
-def _check_cut(cut: Cut) -> None:
+def _valid_cut(cut: Cut) -> Cut:
+    """With a copy of its times: the policy may not change the rule once it has seen a draft."""
     if cut.budget_tokens is not None:
         _whole(cut.budget_tokens, "cut.budget_tokens")
     if cut.min_survival is not None and np.isnan(cut.min_survival):
         raise Impossible("cut.min_survival is NaN")
     if cut.cost_s is not None:
-        cost_s = np.asarray(cut.cost_s, np.float64)
+        cost_s = np.array(cut.cost_s, np.float64)
         if cost_s.ndim != 1 or not cost_s.size or not (cost_s > 0).all():
             raise Impossible("cut.cost_s must be a list of seconds > 0, the first one for no draft token")
+        return replace(cut, cost_s=cost_s)
+    return cut
 
 
 def _whole(value: float, name: str) -> int:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from policies.api import Policy, PolicyContext
 from policies.base import BasePolicy, FromCallable, Params
 from policies.estimators import default_models
+from policies.guard import valid_needs
 
 CONTROLLERS = {
     "off": "policies.controllers.off:Off",
@@ -89,12 +90,14 @@ def _find(name: str) -> type[BasePolicy[Any]] | Callable[..., Any]:
 
 def _made(name: str, policy: type[BasePolicy[Any]], params: Params, context: PolicyContext) -> Policy:
     try:
-        return policy(params, context)
+        made = policy(params, context)
+        valid_needs(made)
     except PolicyError:  # of a policy inside: it says what is wrong
         raise
     except Exception as error:  # the same of a user's constructor
         why = f"{type(error).__name__}: {error}"
         raise PolicyError(f"policy.name: {name!r} cannot be constructed: {why}") from error
+    return made
 
 
 def _params(spec: PolicySpec, model: type[Params]) -> Params:

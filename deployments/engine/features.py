@@ -22,8 +22,7 @@ def before_sampling(logits: torch.Tensor, needs: frozenset[Feature]) -> dict[Fea
         best = logits.topk(2, dim=-1).values
         found["margin"] = best[:, 0] - best[:, 1]
     if "entropy" in needs:
-        log_p = logits.log_softmax(dim=-1)
-        found["entropy"] = -(log_p.exp() * log_p).sum(dim=-1)
+        found["entropy"] = torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1)  # 0 for a token that cannot come
     return found
 
 
@@ -37,7 +36,7 @@ def of_sampled(logits: torch.Tensor, tokens: torch.Tensor, probs: torch.Tensor |
 
 def slot_to_host(seen: Mapping[Feature, torch.Tensor], rows: np.ndarray) -> dict[Feature, FloatArray]:
     """[B] arrays of one slot, a copy each: on a CPU stacking them first costs more than copying."""
-    return {name: values.float().numpy(force=True).astype(np.float64)[rows] for name, values in seen.items()}
+    return {name: _finite(values.float().numpy(force=True).astype(np.float64))[rows] for name, values in seen.items()}
 
 
 def to_host(slots: Iterable[Mapping[Feature, torch.Tensor]], rows: np.ndarray) -> dict[Feature, FloatArray]:
@@ -47,5 +46,10 @@ def to_host(slots: Iterable[Mapping[Feature, torch.Tensor]], rows: np.ndarray) -
     if not names:
         return {}
     stacked = torch.stack([torch.stack([slot[n].float() for n in names]) for slot in slots], dim=-1)
-    table = stacked.cpu().numpy().astype(np.float64)
+    table = _finite(stacked.cpu().numpy().astype(np.float64))
     return {name: table[i][rows] for i, name in enumerate(names)}
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    """What is no number as 0, the least sure: a draft whose logits overflowed must not reach what models learn from."""
+    return np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)

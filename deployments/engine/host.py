@@ -48,6 +48,7 @@ class Drafting:
 
     view: StepView
     plan: StepPlan
+    guard: Guard  # of the policy whose plan it is
     teaches: bool = True  # models learn from this step
     predicted_s: float | None = None
     k: int = 0
@@ -101,14 +102,15 @@ class PolicyHost:
         self._view = view
         if plan.k == 0:
             none = np.zeros(view.batch, np.int64)
-            return Drafting(view, plan, most=none, lengths=none)
+            return Drafting(view, plan, self._guard, most=none, lengths=none)
         most = np.minimum(view.k_limit, plan.k)
         if plan.k_by_request is not None:
             most = np.minimum(most, plan.k_by_request)
         k = int(most.max(initial=0))
         if k and not self._guard.before_draft(0):
             k = 0
-        return Drafting(view, replace(plan, k=k) if k != plan.k else plan, most=np.minimum(most, k), k=k)
+        plan = replace(plan, k=k) if k != plan.k else plan
+        return Drafting(view, plan, self._guard, most=np.minimum(most, k), k=k)
 
     def passes(self) -> bool:
         """Whether the last plan holds for a step with the same requests: the policy never drafts.
@@ -124,12 +126,21 @@ class PolicyHost:
 
     def needs(self, drafting: Drafting) -> frozenset[Feature]:
         """Features the engine must compute while drafting."""
-        needs = self._guard.policy.needs
+        needs = self._guard.needs
         return needs | {"top1"} if drafting.plan.cut is not None else needs
 
     @property
     def stops_early(self) -> bool:
         return self._guard.active and self._guard.policy.stops_early
+
+    def may_stop(self, drafting: Drafting, *, sampled: bool) -> bool:
+        """Whether the hooks may end this draft; `sampled` as in `select`.
+
+        Not where the plan's cut ranks sampled slots: a stop depends on the tokens drawn, and which slots there are to
+        rank would then decide over a token drawn before.
+        """
+        ranks = lossless.ranks(drafting.plan.cut) and sampled and bool((drafting.view.temperature > 0).any())
+        return self.stops_early and not ranks
 
     def go_on(self, seen: DraftObservation) -> bool:
         """After slot j: draft slot j + 1?"""
@@ -140,6 +151,8 @@ class PolicyHost:
     ) -> IntArray:
         """Verify lengths [B] for `k` drafted slots; `sampled`: the drafts were drawn, not argmax."""
         drafting.stopped_early = k < drafting.k
+        for values in features.values():
+            values.flags.writeable = False  # the plan's cut is applied to them after the policy has seen them
         drafting.k, drafting.features, drafting.draft_s = k, features, draft_s
         drafting.lengths = drafting.most = np.minimum(drafting.most, k)
         if k:
@@ -181,7 +194,10 @@ class PolicyHost:
         if drafting.teaches or seen.prefill_tokens:
             self._guard.attempt(lambda: self.models.observe(answer))
             self._watchdog.take_step_s()  # learning is the engine's time, not the policy's: it must not trip its limit
-        self._guard.feedback(answer)
+        if (
+            drafting.guard is self._guard
+        ):  # a policy that came in between did not plan this, and may need what is not here
+            self._guard.feedback(answer)
         self.telemetry.verified(answer, drafting.predicted_s)
         lag = drafting.view.draft_lag_tokens[rows]
         self.traces.verified(answer, lag, drafting.plan.reason, stopped_early=drafting.stopped_early)

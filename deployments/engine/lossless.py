@@ -1,7 +1,8 @@
 """Verify lengths that leave the output distribution alone.
 
 A request whose draft was sampled at temperature > 0 gets its length from the plan, or from a rule fixed in the plan
-and applied to prefix survivals: a slot's fate then never depends on that slot's own token or on later ones.
+and applied to prefix survivals: a slot's fate then never depends on that slot's own token or on later ones. Which slots
+there are must not depend on tokens either where the rule ranks them: there, no draft is stopped early.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from policies.api import BoolArray, Cut, FloatArray, IntArray
 def restricted_rows(temperature: FloatArray, *, sampled: bool) -> BoolArray:
     """[B] requests for which a free choice of length would bias the output."""
     return (temperature > 0) & sampled
+
+
+def ranks(cut: Cut | None) -> bool:
+    """Whether what the rule keeps of one slot may depend on which others were drafted."""
+    return cut is not None and (cut.budget_tokens is not None or cut.cost_s is not None)
 
 
 def cut_lengths(cut: Cut, survival: FloatArray, most: IntArray) -> IntArray:

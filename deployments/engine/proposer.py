@@ -83,12 +83,12 @@ class AdaptiveProposer:
         if "sampled_p" in needs:
             seen["sampled_p"] = features.of_sampled(logits, tokens, probs)
         self._slots.append((tokens, probs, seen))
-        self._maybe_stop(seen)
+        self._maybe_stop(seen, sampled=probs is not None)
         return tokens, probs
 
-    def _maybe_stop(self, seen: dict[Feature, torch.Tensor]) -> None:
+    def _maybe_stop(self, seen: dict[Feature, torch.Tensor], *, sampled: bool) -> None:
         j = len(self._slots) - 1
-        if not self.book.stops_early or j + 1 >= self.book.k:
+        if j + 1 >= self.book.k or not self.book.may_stop(sampled=sampled):
             return
         host = features.slot_to_host(seen, self.book.rows)
         if not self.book.go_on(DraftObservation(j, host, self.book.drafting_s())):

@@ -108,6 +108,9 @@ class StepBook:
         self._draft_on = self.k > 0
         return self._draft_on
 
+    def may_stop(self, *, sampled: bool) -> bool:
+        return self.k > 1 and self._drafting is not None and self._host.may_stop(self._drafting, sampled=sampled)
+
     def go_on(self, seen: DraftObservation) -> bool:
         return self._host.go_on(seen)
 

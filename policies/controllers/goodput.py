@@ -76,4 +76,5 @@ class Goodput(BasePolicy[GoodputParams]):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._accepted, self._rejected = float(state["accepted"]), float(state["rejected"])
-        self._k, self._batch, self._since = int(state["k"]), int(state["batch"]), int(state["since"])
+        self._k = min(int(state["k"]), self.params.k)
+        self._batch, self._since = int(state["batch"]), int(state["since"])

@@ -172,7 +172,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._probe.spend(plain_s, probe_s)
         self._probing = True
         limits = np.zeros(view.batch, np.int64)
-        limits[(view.step + np.arange(self.params.probe_requests)) % view.batch] = k
+        limits[(view.step + np.arange(min(self.params.probe_requests, view.batch))) % view.batch] = k
         return StepPlan(k=k, reason="probe", k_by_request=limits)
 
     @staticmethod

@@ -35,6 +35,10 @@ def sigmoid(x: FloatArray) -> FloatArray:
     return np.asarray(1.0 / (1.0 + np.exp(-x)))
 
 
+FADE = 0.995
+"""Weight of what was learned per step that drafts and tries nothing: some hundred steps until it is tried again."""
+
+
 class Calibrated:
     """P(accepted | draft's top-1 q) = sigmoid(b + w logit q), w >= 0: an ageing online logistic regression.
 
@@ -70,6 +74,8 @@ class Calibrated:
         x = seen.features["top1"][tried]
         if len(x):
             self._learn(logit(x), accepted[tried])
+        else:
+            self._fade()
 
     def _learn(self, x: FloatArray, hit: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         p = sigmoid(self._b + self._w * x)
@@ -88,6 +94,15 @@ class Calibrated:
         determinant = bb * ww - bw * bw
         self._b = min(max(self._b + (ww * slope_b - bw * slope_w) / determinant, -SURE), SURE)
         self._w = min(max(self._w + (bb * slope_w - bw * slope_b) / determinant, 0.0), 4.0)
+        self._tabulate_anew()
+
+    def _fade(self) -> None:
+        """Drafted and nothing tried: back towards what the draft says, or a bad spell would never be seen to end."""
+        self._b *= FADE
+        self._w += (1.0 - FADE) * (1.0 - self._w)
+        self._tabulate_anew()
+
+    def _tabulate_anew(self) -> None:
         b, w = self._tabulated
         if abs(self._b - b) + SURE * abs(self._w - w) > STALE:
             self._tabulate()

@@ -37,7 +37,7 @@ class FittedCost:
         self._seen_step, self._prompts_beside = -1, 0
         fixed_s = c.target_delta_s + c.overhead_s
         target = np.array([fixed_s, c.target_alpha_s, c.request_s, c.target_gamma_s, *np.zeros(len(KNOTS) - 1)])
-        spread = np.maximum(target, [1e-4, 1e-8, 1e-5, *np.full(len(KNOTS), 0.05 * fixed_s)])
+        spread = np.maximum(target, [1e-4, 1e-8, 1e-5, *np.full(len(KNOTS), max(0.05 * fixed_s, 1e-6))])
         self._target = Reservoir(target, spread, pull=trust)
         draft = np.array([c.draft_start_s, c.draft_delta_s, c.draft_alpha_s, c.draft_gamma_s, c.catch_up_s])
         self._uneven = Uneven()

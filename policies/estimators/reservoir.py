@@ -66,10 +66,14 @@ class Reservoir:
             return
         weight = self._weights()
         x = self._x[:used] / self._y[:used, None]  # relative error: every time is 1
-        prior = self._prior / _weighted_median(x @ self._prior, weight)
+        scale = _weighted_median(x @ self._prior, weight)
+        prior = (
+            self._prior / scale if scale > 0 else np.zeros_like(self._prior)
+        )  # one that says nothing of these shapes
         moment = weight @ x
         gram = (x.T * weight) @ x
-        pull = self._pull / np.maximum(prior.max(), 1e-12) ** 2
+        most = prior.max()
+        pull = self._pull / most**2 if most > 0 else self._pull * max(gram.diagonal().max(), 1e-12)
         gram[np.diag_indices_from(gram)] += pull
         self._scaled = nnls(gram, moment + pull * prior, self._scaled)
 

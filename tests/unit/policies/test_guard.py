@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.api import DraftBundle, DraftObservation, PolicyContext, StepPlan, StepView, VerifyPlan
+from policies.api import Cut, DraftBundle, DraftObservation, PolicyContext, StepPlan, StepView, VerifyPlan
 from policies.base import BasePolicy, FromCallable, Params
 from policies.estimators import default_models
 from policies.guard import Guard, Interrupted, Limits
@@ -123,7 +123,6 @@ def test_an_explanation_that_is_no_mapping_is_a_fault(said: Any) -> None:
     policy = Scripted()
     policy.explain = lambda: said  # type: ignore[method-assign]  # a user's mistake
     state = Guard(policy, LIMITS).explain()
-    assert state["fallback"]
     assert next(iter(state["faults"])) in {"raised:TypeError", "raised:ValueError"}
 
 
@@ -240,12 +239,69 @@ def test_a_long_good_spell_is_rewarded_with_a_short_cool_down() -> None:
     assert plain_steps_after_a_fault() == 4
 
 
-def test_explain_survives_a_broken_explain() -> None:
+def test_a_broken_explain_costs_no_drafting_and_is_asked_more_and_more_rarely() -> None:
+    """A replica reports before its first request, and four times a second while it is idle."""
     policy = Scripted()
     policy.explain = lambda: 1 / 0  # type: ignore[method-assign,assignment,return-value]  # a user's mistake
-    state = Guard(policy, LIMITS).explain()
-    assert state["faults"] == {"raised:ZeroDivisionError": 1}
-    assert state["fallback"]
+    guard = Guard(policy, LIMITS)
+    for _ in range(20):
+        state = guard.explain()
+    assert (state["faults"], state["fallback"]) == ({"raised:ZeroDivisionError": 1}, False)
+    asked = []
+    for step in range(1, 40):
+        assert guard.plan(make_view(2)).k == 3
+        before = guard.faults.total()
+        guard.explain()
+        asked += [step] if guard.faults.total() > before else []
+    assert asked == [4, 12, 28]  # pauses of 4, 8, 16, 32
+
+
+def test_a_fault_during_a_fallback_does_not_make_it_longer() -> None:
+    """The shared models may raise at every step: the policy must be tried again all the same."""
+    guard = Guard(Scripted(), LIMITS)
+    guard.fall_back("raised:X", "once")
+    ks = []
+    for _ in range(4):
+        ks.append(guard.plan(make_view(2)).k)
+        if not ks[-1]:
+            guard.attempt(lambda: 1 / 0)
+    assert ks == [0, 0, 0, 3]
+    assert guard.faults["raised:ZeroDivisionError"] == 3
+
+
+@pytest.mark.parametrize("hook", ["before_draft", "after_draft"])
+def test_a_mask_where_a_yes_or_no_is_asked_is_a_fault(hook: str) -> None:
+    policy = Scripted()
+    setattr(policy, hook, lambda _: np.array([True, False]))
+    guard = Guard(policy, LIMITS)
+    guard._own = frozenset({hook})  # set on the instance, not in the class
+    guard.plan(make_view(2))
+    assert hooks(guard)[hook]() is False
+    assert guard.faults == {"raised:ValueError": 1}
+
+
+@pytest.mark.parametrize("needs", [["top1", "top2"], "top1", 3, [[]]])
+def test_what_is_no_set_of_features_is_refused_when_it_is_built(needs: Any) -> None:
+    policy = Scripted()
+    policy.needs = needs
+    with pytest.raises(ValueError, match=r"needs = .*give a set of top1, margin, entropy, sampled_p"):
+        Guard(policy, LIMITS)
+
+
+def test_a_list_of_features_will_do() -> None:
+    policy = Scripted()
+    policy.needs = ["top1"]  # type: ignore[assignment]  # as users do
+    assert Guard(policy, LIMITS).needs == frozenset({"top1"})
+
+
+def test_a_cut_is_copied() -> None:
+    """Or the policy could change it once it has seen the drafts."""
+    cost_s = np.array([1.0, 1.1])
+    plan = Guard(Scripted(plan=StepPlan(k=1, cut=Cut(cost_s=cost_s))), LIMITS).plan(make_view(2))
+    cost_s[:] = 9.0
+    assert plan.cut is not None
+    assert plan.cut.cost_s is not None
+    assert plan.cut.cost_s.tolist() == [1.0, 1.1]
 
 
 @given(st.one_of(st.integers(), st.floats(), st.none(), st.text(max_size=3), st.booleans()))

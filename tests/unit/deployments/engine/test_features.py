@@ -66,3 +66,18 @@ def test_one_slot_becomes_the_chosen_rows(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("slots", [[], [{}], [{}, {}]])
 def test_nothing_drafted_or_nothing_needed_gives_no_arrays(slots: list[dict[Feature, torch.Tensor]]) -> None:
     assert to_host(slots, np.array([0])) == {}
+
+
+def test_what_is_no_number_is_the_least_sure() -> None:
+    """Overflowed logits of one draft must not reach what the models learn from."""
+    logits = torch.tensor([[float("nan"), 1.0], [float("inf"), float("inf")], [2.0, 1.0]])
+    seen = before_sampling(logits, ALL)
+    assert [np.isfinite(v).all() for v in slot_to_host(seen, np.arange(3)).values()] == [True] * 3
+    top1 = to_host([seen], np.arange(3))["top1"][:, 0]
+    assert top1[:2].tolist() == [0.0, 0.0]
+    assert top1[2] > 0.5
+
+
+def test_a_token_that_cannot_come_adds_no_entropy() -> None:
+    found = before_sampling(torch.tensor([[0.0, 0.0, float("-inf")]]), ALL)
+    assert found["entropy"].item() == pytest.approx(np.log(2))

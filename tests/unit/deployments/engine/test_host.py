@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.engine.host import Verified
-from policies.api import FloatArray, StepFeedback
+from policies.api import DraftObservation, FloatArray, StepFeedback
 from policies.models import Models, StepLoad
 from policies.registry import CONTROLLERS
 from tests.unit.deployments.engine.fake_loop import K_MAX, OWN, WRAPPED, Loop, new_host
-from tests.unit.policies.worlds import make_view
+from tests.unit.policies.worlds import linear_models, make_view
 
 
 def params_of(name: str) -> dict[str, Any]:
@@ -159,3 +159,78 @@ def test_a_cut_brings_the_feature_it_needs() -> None:
     assert loop.host.needs(loop.step()) == frozenset()
     loop = Loop(new_host("adaspec", k=2), temperature=1.0)
     assert "top1" in loop.host.needs(loop.step(sampled=True))
+
+
+CHEAP = {"k": 4, "prior_confidence": 0.95}
+LAST_SLOT_DOUBTED = 0.3
+
+
+def first_token_is_0(name: str, params: dict[str, Any], *, stops: bool) -> float:
+    """Of request A, exactly: target (.5, .5), draft (.8, .2), whose later slots are doubted after 0 and sure after 1.
+
+    Beside it a request that is sure throughout. `stops`: the hooks are asked whatever `may_stop` says.
+    """
+    total = 0.0
+    for token, drawn in ((0, 0.8), (1, 0.2)):
+        later = LAST_SLOT_DOUBTED if token == 0 else 0.995
+        top1 = np.array([[0.8, later, later, later], [0.995] * 4])
+        verified = lengths_of(name, params, top1, stops=stops)[0]
+        accepted = min(1.0, 0.5 / drawn) if verified else 0.0
+        otherwise = 0.0 if verified else 0.5  # of the residual, which has no 0 left, or of the target
+        total += drawn * (accepted * (token == 0) + (1 - accepted) * otherwise)
+    return total
+
+
+def lengths_of(name: str, params: dict[str, Any], top1: FloatArray, *, stops: bool) -> list[int]:
+    free = dict.fromkeys(
+        ("target_alpha_s", "request_s", "draft_alpha_s", "draft_gamma_s", "draft_start_s", "catch_up_s", "overhead_s"),
+        0.0,
+    )
+    models = linear_models(target_gamma_s=1e-3, target_delta_s=1.1e-3, draft_delta_s=1e-6, **free)
+    host = new_host(name, models=models, **params)
+    drafting = host.plan(make_view(2, temperature=np.ones(2), k_max=K_MAX, k_limit=np.full(2, K_MAX)))
+    k = drafting.k
+    for j in range(drafting.k - 1):
+        asked = stops or host.may_stop(drafting, sampled=True)
+        if asked and not host.go_on(DraftObservation(j, {"top1": top1[:, j]}, 1e-3)):
+            k = j + 1
+            break
+    return host.select(drafting, k, {"top1": top1[:, :k].copy()}, sampled=True, draft_s=1e-3).tolist()
+
+
+@pytest.mark.parametrize(("name", "params"), [("adaspec", CHEAP), ("adaspec", {**CHEAP, "prune": False})])
+def test_no_draft_is_stopped_where_a_cut_ranks_its_sampled_slots(name: str, params: dict[str, Any]) -> None:
+    assert first_token_is_0(name, params, stops=False) == pytest.approx(0.5)
+
+
+def test_stopping_it_would_move_the_output_distribution() -> None:
+    """The control: how many slots there are to rank would depend on the token of the first."""
+    assert first_token_is_0("adaspec", CHEAP, stops=True) == pytest.approx(0.6)
+
+
+def test_argmax_drafts_may_be_stopped_whatever_the_cut() -> None:
+    host = new_host("adaspec", k=4)
+    drafting = host.plan(make_view(2, temperature=np.ones(2), k_max=K_MAX, k_limit=np.full(2, K_MAX)))
+    assert host.may_stop(drafting, sampled=False)
+    assert not host.may_stop(drafting, sampled=True)
+
+
+def test_what_a_policy_is_shown_of_a_draft_is_read_only() -> None:
+    """The plan's cut is applied to it afterwards: what is written there would decide over a sampled token."""
+    host = new_host(OWN + "Answers")
+    Loop(host).step()
+    (bundle,) = host._guard.policy.shown  # type: ignore[attr-defined]  # Answers records
+    with pytest.raises(ValueError, match="read-only"):
+        bundle.features["top1"][:] = 0.0
+
+
+def test_drafts_are_verified_again_after_a_spell_in_which_none_paid() -> None:
+    """`budget` drafts at every step: what it verifies nothing of says nothing, so what was learned has to fade."""
+    loop = Loop(new_host("budget"), batch=8)
+    loop.token_s = 6e-3
+    loop.chance = 0.0
+    loop.run(300)
+    assert all(not loop.step().lengths.any() for _ in range(5))
+    loop.chance = 1.0
+    loop.run(1000)
+    assert np.mean([loop.step().lengths.sum() for _ in range(50)]) > 8

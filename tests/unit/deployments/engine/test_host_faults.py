@@ -101,7 +101,9 @@ def test_a_process_told_to_end_while_a_policy_is_swapped_ends(hook: str) -> None
 def test_a_report_comes_even_where_the_policy_cannot_explain_itself(fault: str) -> None:
     loop = Loop(new_host(OWN + "Faulty", hook="explain", fault=fault))
     loop.step()
-    assert loop.report().policy_state["fallback"]
+    state = loop.report().policy_state
+    assert (sum(state["faults"].values()), state["fallback"]) == (1, False)
+    assert loop.step().k == 3
 
 
 def test_a_report_is_plain_json_whatever_a_policy_explains() -> None:

@@ -42,6 +42,22 @@ def test_a_bad_policy_leaves_the_old_one_serving(name: Any, params: dict[str, An
     assert loop.report().last_rejection is None
 
 
+@pytest.mark.parametrize("name", ["fixed", "goodput", "aimd"])
+@pytest.mark.parametrize("then", ["slo_goodput", "adaspec", "confidence"])
+def test_a_policy_is_not_told_of_a_plan_it_did_not_make(name: str, then: str) -> None:
+    """Drafts are verified a step later: under load every swap comes in between. The models learn from them."""
+    loop = Loop(new_host(name))
+    loop.run(3)
+    drafting = loop.draft()
+    assert drafting.k > 0
+    before = loop.host.snapshot()["cost"]
+    assert loop.host.set_policy(then, {"tune": True} if then == "confidence" else {})["ok"]
+    loop.verify(drafting)
+    assert loop.host.snapshot()["cost"] != before
+    loop.run(20)
+    assert loop.report().fallbacks == {}
+
+
 def test_new_parameters_keep_what_was_learned() -> None:
     loop = Loop(new_host("adaspec", k=4, keep=0.5))
     loop.run(20)

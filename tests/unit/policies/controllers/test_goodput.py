@@ -72,3 +72,11 @@ def test_plain_decoding_is_left_again() -> None:
     policy = make("goodput", linear_models(target_gamma_s=1e-6), every=5)
     assert play(policy, 60, 0)[-1] == 0
     assert max(play(policy, 500, 8)) > 0
+
+
+def test_a_lower_maximum_holds_at_once() -> None:
+    policy = make("goodput", linear_models(target_gamma_s=0.0, draft_delta_s=0.0), k=8)
+    assert policy.plan(make_view(4)).k == 8
+    edited = make("goodput", linear_models(), k=2)
+    edited.restore(policy.snapshot())
+    assert edited.plan(make_view(4)).k <= 2

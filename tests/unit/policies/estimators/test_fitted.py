@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from policies.api import StepFeedback
+from policies.estimators.cost import LinearCoefficients
 from policies.estimators.fitted import FittedCost
 from policies.estimators.hybrid import HybridCost
 from policies.models import CostModel, StepLoad
@@ -174,3 +175,15 @@ def test_prompts_the_draft_takes_along_are_not_blamed_on_catching_up() -> None:
     load = StepLoad(32, 3200)
     more_s = float(model.step_s(replace(load, lag_tokens=1000), 2, 0) - model.step_s(load, 2, 0))
     assert more_s == pytest.approx(6e-3, rel=0.3)
+
+
+DRAFT = ("draft_start_s", "draft_delta_s", "draft_alpha_s", "draft_gamma_s", "catch_up_s")
+TARGET = ("target_delta_s", "overhead_s", "request_s", "target_gamma_s")
+
+
+@pytest.mark.parametrize("nothing", [DRAFT, TARGET, (*TARGET, "target_alpha_s"), (*DRAFT, *TARGET)])
+def test_a_profile_that_says_nothing_is_learned_over(nothing: tuple[str, ...]) -> None:
+    cost = FittedCost(LinearCoefficients(**dict.fromkeys(nothing, 0.0)), trust=4.0)
+    assert np.isfinite(cost.step_s(StepLoad(batch=2, context_tokens=100, prefill_tokens=0), [0, 3], [0, 6])).all()
+    train(cost, two_cores, [1, 2, 4], 200)
+    assert error(cost, two_cores, [1, 2, 4]) < 0.1
