@@ -61,10 +61,12 @@ class Gate:
 
 
 def refusal(path: str, headers: Headers, config: IngressConfig, allowed: Keys) -> ApiError | None:
-    """Why the request may not pass: 431 for huge headers, 404 for a closed route, 401 without a token."""
+    """Why it may not pass: 431 for huge headers, 404 for a closed route or an odd path, 401 without a token."""
     size = sum(len(name) + len(value) for name, value in headers.raw)
     if size > config.max_header_bytes:
         return ApiError(431, f"the headers are larger than {config.max_header_bytes} bytes")
+    if not path.isprintable():  # a route's pattern ends before a newline too: /metrics%0A would not be /metrics here
+        return ApiError(404, "Not Found")
     operators = path in OPERATORS or path.startswith("/dashboard/")
     if operators and config.access.admin == "closed":
         return ApiError(404, "Not Found")

@@ -17,6 +17,6 @@ def follow(ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
     """The newest decision any replica has heard; what is wanted already while none has."""
     heard = [series[-1] for series in (ctx.raw_metrics or {}).get(DESIRED, {}).values() if series]
     if not heard:
-        return ctx.target_num_replicas, {}
+        return max(1, ctx.target_num_replicas), {}  # with none, nobody would ever say that one is wanted
     newest = max(heard, key=lambda point: point.timestamp)
     return max(1, round(newest.value)), {}

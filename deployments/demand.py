@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 from deployments.settings import MonitorConfig
 from deployments.slo_status import ClassCount, ClassStatus, DoorReport
 from policies.fleet.attainment import Share, worst
-from policies.fleet.outlook import Arrivals, observed
+from policies.fleet.outlook import Arrivals, OutlookSettings, observed
 
 TICK_S = 0.2  # arrivals are counted over at least this long
+TREND_TICKS = 0.05  # of a replica's start: what comes together says nothing of the rate over such a time
 SUMMED = ("arrived", "admitted", "shed", "finished", "attained", "waiting", "running")
 
 
@@ -19,10 +19,11 @@ class Demand:
 
     def __init__(self, at_s: float) -> None:
         self.arrivals = Arrivals(at_s=at_s)
+        self.trend = Arrivals(at_s=at_s)  # the same, with the memory that scaling needs
         self.shares: dict[str, Share] = {}
         self.prompt_tokens = 0.0  # mean of a request
         self._doors: dict[str, tuple[DoorReport, float]] = {}
-        self._new: Counter[str] = Counter()
+        self._new = self._lately = 0  # arrivals not yet in `arrivals`, in `trend`
         self._shares_at_s = at_s
 
     def heard(self, report: DoorReport, at_s: float, memory_s: float) -> None:
@@ -37,8 +38,9 @@ class Demand:
     def tick(self, at_s: float, config: MonitorConfig) -> None:
         """Count arrivals; forget doors that are silent."""
         if at_s - self.arrivals.at_s >= TICK_S:
-            self.arrivals = observed(self.arrivals, self._new["arrived"], at_s, config.outlook)
-            self._new.clear()
+            self.arrivals, self._new = observed(self.arrivals, self._new, at_s, config.outlook), 0
+        if at_s - self.trend.at_s >= max(TICK_S, TREND_TICKS * config.start_s):
+            self.trend, self._lately = observed(self.trend, self._lately, at_s, ahead(config)), 0
         oldest_s = at_s - config.forget_after_s
         self._doors = {name: door for name, door in self._doors.items() if door[1] >= oldest_s}
         self._age(at_s, config.attainment_memory_s)
@@ -72,7 +74,8 @@ class Demand:
 
     def _learn(self, name: str, before: ClassCount, now: ClassCount, at_s: float, memory_s: float) -> None:
         came = max(0, now.arrived - before.arrived)
-        self._new["arrived"] += came
+        self._new += came
+        self._lately += came
         if came:
             mean = (now.prompt_tokens - before.prompt_tokens) / came
             self.prompt_tokens += 0.1 * (mean - self.prompt_tokens)
@@ -83,3 +86,10 @@ class Demand:
     def _age(self, at_s: float, memory_s: float) -> None:
         dt_s, self._shares_at_s = at_s - self._shares_at_s, at_s
         self.shares = {name: share.later(dt_s, memory_s) for name, share in self.shares.items()}
+
+
+def ahead(config: MonitorConfig) -> OutlookSettings:
+    """As far as a replica takes to start, with as long a memory: seconds say nothing of the minute after next."""
+    look, start_s = config.outlook, config.start_s
+    memory = {"level_s": max(look.level_s, start_s / 3), "slope_s": max(look.slope_s, start_s)}
+    return look.model_copy(update={"horizon_s": start_s, **memory})

@@ -51,17 +51,20 @@ class Dispatch:
         self._was_ready = False
 
     async def open(
-        self, call: Call, config: IngressConfig, seat: Seat | None = None
+        self, call: Call, config: IngressConfig, seat: Seat | None = None, *, whole: bool = False
     ) -> tuple[Head, AsyncIterator[bytes]]:
         """The head, once its first part is there, and the rest of the body. `seat`: where the door wants it.
+
+        `whole`: no stream, so the first part is the last: it takes as long as all of the text.
 
         Raises:
             ApiError: 429 or 503 where nothing can serve now, 500 where the replica failed.
         """
+        limit_s = config.answer_timeout_s if whole else config.first_token_timeout_s
         for _ in range(config.attempts):
             parts = self._serve.remote(call if seat is None else replace(call, replica=seat.replica))
             try:
-                head = await asyncio.wait_for(anext(parts), config.first_token_timeout_s)
+                head = await asyncio.wait_for(anext(parts), limit_s)
             except GONE as error:
                 self._metrics.retried()
                 logger.warning("%s: replica lost before the first token: %r", call.path, error)

@@ -19,6 +19,8 @@ REQUIRED = {
     "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    # 4 MiB by default, either way: a long answer with log probabilities is more, and so may a request be.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(512 << 20),
     # A lost HTTP proxy is replaced after three checks that fail: half a minute by default, and nobody can connect.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
 }

@@ -192,13 +192,13 @@ class Ingress:
         slo = chosen(request.headers, config)
         call = _call(request, path, for_engine(body.data, slo))
         annotate(model=body.data.get("model"), stream=body.stream, slo_class=slo.name)
-        echo = Echo(slo, self._at_door, body.n, usage_wanted=body.usage_wanted)
+        echo = Echo(slo, self._at_door, body.sequences, usage_wanted=body.usage_wanted)
         with self._spans.span("admission"):
             seat = await self._seat(body, slo, config)
         echo.sent()
         try:
             with self._spans.span("route", SpanKind.CLIENT):
-                head, rest = await self._dispatch.open(injected(call), config, seat)
+                head, rest = await self._dispatch.open(injected(call), config, seat, whole=not body.stream)
                 annotate(replica=head.replica)
             if body.stream and head.status == OK:
                 streamed = Streamed(echo.stream(head.body, rest), head.status, _headers(head) | UNBUFFERED, seat)

@@ -6,7 +6,7 @@ import math
 import time
 from typing import Any
 
-from deployments.demand import Demand
+from deployments.demand import Demand, ahead
 from deployments.live import Live
 from deployments.monitor_metrics import MonitorMetrics
 from deployments.scrape import Scrape
@@ -153,21 +153,21 @@ class LoadMonitor:
             batch=sum(s.report.batch for s in of),
             waiting=sum(s.report.waiting or 0 for s in of) + round(share * self._demand.waiting()),
             share=share,
-            residence_s=sum(s.residence_s for s in of) / max(len(of), 1),
+            residence_s=sum(s.residence_s for s in of) / max(sum(s.residence_s > 0 for s in of), 1),
             seats=seats,
         )
 
     def _desired(self) -> Scale:
         """Replicas wanted now. What was wanted before counts as there: it runs, starts, or is being drained."""
         config, fresh = self._live.now, self._fresh()
-        ahead = config.outlook.model_copy(update={"horizon_s": config.start_s})
         load = self._load(fresh, 1.0, UNBOUNDED)
-        expected = outlook(self._demand.arrivals, load, 0.0, {}, ahead).expected_batch_p90
+        present = float(load.batch + load.waiting)
+        later = outlook(self._demand.trend, load, 0.0, {}, ahead(config)).expected_batch_p90
         view = ScaleView(
             at_s=time.monotonic(),
-            replicas=len(fresh) if self._scale is None else self._scale.desired,
-            expected_batch=expected,
-            present=load.batch + load.waiting,
+            replicas=_wanted_before(fresh) if self._scale is None else self._scale.desired,
+            expected_batch=later if load.residence_s else present,  # how long they stay is not known: nothing finished
+            present=present,
             batch_limit=self._batch_limit(fresh),
             attainment=self._demand.worst(),
         )
@@ -182,3 +182,8 @@ class LoadMonitor:
             known = math.isfinite(tpot_s) and track.trend.weight > 0
             limits.append(track.trend.batch_limit(tpot_s * track.tokens_per_step, seats) if known else seats)
         return min(limits, default=1.0)
+
+
+def _wanted_before(fresh: list[ReplicaStatus]) -> int:
+    """What a monitor that starts anew finds: not the few that have reported, but what it wanted before."""
+    return max([len(fresh), *(status.desired_replicas or 0 for status in fresh)])

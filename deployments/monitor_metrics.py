@@ -37,6 +37,7 @@ class MonitorMetrics:
         self._arrivals.set(seen.arrival_rps)
         self._batch.set(seen.expected_batch_p90)
         self._desired.set(decided.desired)
+        self._attainment.clear()  # of a class of which nothing finished lately there is none
         for of, share in attainment.items():
             self._attainment.labels(of).set(share)
         return generate_latest(self._registry).decode()

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+from grpc import RpcError
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -34,7 +35,10 @@ from policies.registry import PolicySpec, imports
 logger = logging.getLogger(__name__)
 
 RESIDENCE_GAIN = 0.1  # of the running mean of how long requests stay
+OK = 200
 
+AWAY = (RayError, RayServeException, RpcError, TimeoutError)
+"""What Ray, Serve and gRPC beneath it raise while the load monitor restarts."""
 NOBODY = {"batch": 0, "waiting": 0, "waiting_prefill_tokens": 0, "context_tokens": 0}
 """An engine without requests makes no steps: its report would go on showing the last one's batch."""
 
@@ -67,8 +71,8 @@ class Replica:
 
     async def serve(self, call: Call) -> AsyncIterator[Head | bytes]:
         """A Head with the first part of the body, then the further parts as the engine makes them."""
-        started_s = time.monotonic()
-        self._received += 1
+        started_s, served = time.monotonic(), False
+        self._received += call.method == "POST"  # a client that lists the models asks for nothing to be generated
         self._in_flight += 1
         call, span = self._spans.replica(call)
         try:
@@ -76,6 +80,7 @@ class Replica:
                 async for part in parts:
                     if _says_error(part):
                         await self.backend.check_health()  # vLLM tells a dead engine's clients [DONE] after the error
+                    served |= call.method == "POST" and isinstance(part, Head) and part.status == OK
                     yield replace(part, replica=self.name) if isinstance(part, Head) else part
         except Exception:
             await self.backend.check_health()  # a dead engine shows in many ways
@@ -83,8 +88,9 @@ class Replica:
         finally:
             span.end()
             self._in_flight -= 1
-            stayed_s = time.monotonic() - started_s
-            self._residence_s += (RESIDENCE_GAIN if self._residence_s else 1.0) * (stayed_s - self._residence_s)
+            if served:
+                stayed_s = time.monotonic() - started_s
+                self._residence_s += (RESIDENCE_GAIN if self._residence_s else 1.0) * (stayed_s - self._residence_s)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Checked before anything is touched; what is refused leaves the old config serving. Never raises."""
@@ -143,6 +149,7 @@ class Replica:
             received=self._received,
             residence_s=self._residence_s,
             seats=self.engine.max_num_seqs,
+            desired_replicas=self._desired_replicas,
             report=report.model_copy(update={"traced": ()}),
         )
 
@@ -197,7 +204,7 @@ class Replica:
             self._desired_replicas = answer.desired_replicas
             if answer.scrape:
                 await asyncio.wait_for(self._monitor.expose.remote(self.name, await self.exposition()), timeout=1)
-        except (RayError, RayServeException, TimeoutError) as error:
+        except AWAY as error:
             if self.metrics.exchange_failed():
                 logger.warning("load monitor unreachable, local state only: %r", error)
 
@@ -205,7 +212,7 @@ class Replica:
         """That it ends, or why: else the monitor would show this replica until it had been silent for too long."""
         try:
             await asyncio.wait_for(call, timeout=1)
-        except (RayError, RayServeException, TimeoutError) as error:
+        except AWAY as error:
             logger.info("load monitor unreachable, it will forget this replica: %r", error)
 
     def _aged_outlook(self) -> LoadOutlook | None:

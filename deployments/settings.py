@@ -85,6 +85,15 @@ class Tracing(Settings):
     metrics_endpoint: str | None = Field(default=None, description="OTLP metrics over HTTP; null: Prometheus only")
     metrics_every_s: float = Field(default=15, ge=1, le=3600, description="between exports of metrics")
 
+    @field_validator("file")
+    @classmethod
+    def _fills_in(cls, file: str | None) -> str | None:
+        try:
+            (file or "").format(service="", pid=0)
+        except (LookupError, ValueError, AttributeError) as error:
+            raise ValueError("only {service} and {pid} are filled in; write {{ and }} for braces") from error
+        return file
+
 
 class AppArgs(Settings):
     """`args` of the application. A change restarts every replica."""
@@ -125,16 +134,26 @@ class Access(Settings):
     )
 
 
+class DoorRouting(RouteSettings):
+    """Reports come four times a second."""
+
+    stale_after_s: float = Field(default=1.0, gt=0, description="an older report is trusted only if all are as old")
+
+
+class Door(AdmitSettings):
+    """An engine's own line would not be in the door's order: no more requests than seats go to it."""
+
+    seats_factor: float = Field(default=1.0, gt=0, description="most requests per seat when no objective limits them")
+    routing: DoorRouting = DoorRouting()
+
+
 class IngressConfig(Settings):
     """`user_config` of Ingress."""
 
     classes: tuple[SloClass, ...] = Field(default=(SloClass(name="default"),), min_length=1, description="SLO classes")
     default_class: str = Field(default="default", validate_default=True, description="of a request without x-slo-class")
     admission: bool = Field(default=True, description="false: every request goes to a replica at once")
-    door: AdmitSettings = Field(
-        default=AdmitSettings(seats_factor=1.0, routing=RouteSettings(stale_after_s=1.0)),
-        description="when a request waits or is refused, and how replicas are chosen",
-    )
+    door: Door = Field(default=Door(), description="when a request waits or is refused, and how replicas are chosen")
     characters_per_token: float = Field(default=4.0, gt=0, le=100, description="to judge a prompt before it is tokens")
     exchange_every_s: float = Field(default=0.25, ge=0.05, le=2, description="between exchanges with the load monitor")
 
@@ -146,7 +165,8 @@ class IngressConfig(Settings):
     max_sequences: int = Field(default=256, ge=1, le=4096, description="prompts of a request times n")
     max_stops: int = Field(default=32, ge=1, le=1024, description="stop strings of a request")
     access: Access = Field(default=Access(), description="bearer tokens, and the operator's routes")
-    first_token_timeout_s: float = Field(default=120, gt=0, le=3600, description="then 503 instead of waiting on")
+    first_token_timeout_s: float = Field(default=120, gt=0, le=3600, description="of a stream; then 503")
+    answer_timeout_s: float = Field(default=3600, gt=0, le=86400, description="of an answer that comes whole; then 503")
     attempts: int = Field(default=3, ge=1, le=10, description="replicas tried while no token has been sent")
     retry_after_s: int = Field(default=1, ge=1, le=600, description="Retry-After when nothing can serve")
     probe_timeout_s: float = Field(default=2, gt=0, le=30, description="for /health, /metrics and /v1/replicas")

@@ -38,6 +38,7 @@ class ReplicaStatus(Frozen):
     received: int = Field(default=0, description="requests since start")
     residence_s: float = Field(default=0.0, description="running mean of a request's stay here")
     seats: int = Field(default=1, description="requests the engine runs at once")
+    desired_replicas: int | None = Field(default=None, description="what the load monitor last wanted; null: unheard")
     report: ReplicaReport
 
 

@@ -18,31 +18,54 @@ class Sent:
     ttft_s: float | None = None  # predicted
 
 
+class Since:
+    """What happened since a report, with its sums: a monitor may be away for long, and every decision asks."""
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[float, int, float]] = deque()
+        self.seats, self.tokens = 0, 0.0
+
+    def add(self, at_s: float, seats: int, tokens: float) -> None:
+        self._events.append((at_s, seats, tokens))
+        self.seats, self.tokens = self.seats + seats, self.tokens + tokens
+
+    def holds(self, at_s: float) -> bool:
+        """Whether what happened at that time is still in it."""
+        return bool(self._events) and self._events[0][0] <= at_s
+
+    def reported(self, at_s: float) -> None:
+        while self.holds(at_s):
+            _, seats, tokens = self._events.popleft()
+            self.seats, self.tokens = self.seats - seats, self.tokens - tokens
+        if not self._events:
+            self.seats, self.tokens = 0, 0.0  # without what rounding left
+
+
 class Ledger:
     """Times are the door's own clock; a report's time is when it was made, on that clock."""
 
     def __init__(self) -> None:
         self._running: dict[str, Counter[str]] = {}
-        self._open: dict[str, set[int]] = {}  # ids of what is in flight there: two requests may be equal
-        self._since: dict[str, deque[tuple[float, int, float]]] = {}
+        self._open: dict[str, dict[int, float]] = {}  # in flight there, since when, by id: two requests may be equal
+        self._since: dict[str, Since] = {}
 
     def sent(self, sent: Sent, at_s: float) -> None:
         self._running.setdefault(sent.replica, Counter())[sent.of] += sent.seats
-        self._open.setdefault(sent.replica, set()).add(id(sent))
-        self._since.setdefault(sent.replica, deque()).append((at_s, sent.seats, sent.tokens))
+        self._open.setdefault(sent.replica, {})[id(sent)] = at_s
+        self._since.setdefault(sent.replica, Since()).add(at_s, sent.seats, sent.tokens)
 
     def done(self, sent: Sent, at_s: float) -> None:
-        """What was forgotten since, with its replica, is in flight no more."""
-        if id(sent) in self._open.get(sent.replica, ()):
-            self._open[sent.replica].remove(id(sent))
+        """What was forgotten since, with its replica, is in flight no more. An answered prompt is no work ahead."""
+        sent_s = self._open.get(sent.replica, {}).pop(id(sent), None)
+        if sent_s is not None:
             self._running[sent.replica][sent.of] -= sent.seats
-            self._since[sent.replica].append((at_s, -sent.seats, 0.0))
+            since = self._since[sent.replica]
+            since.add(at_s, -sent.seats, -sent.tokens if since.holds(sent_s) else 0.0)
 
     def reported(self, replica: str, at_s: float) -> None:
         """A report holds everything up to `at_s`."""
-        since = self._since.get(replica, deque())
-        while since and since[0][0] <= at_s:
-            since.popleft()
+        if replica in self._since:
+            self._since[replica].reported(at_s)
 
     def running(self, replica: str, of: str) -> int:
         return self._running[replica][of] if replica in self._running else 0
@@ -53,10 +76,9 @@ class Ledger:
         Never fewer requests than this door itself has there: what it sent and has not had back is certain, and a
         report made while a request was on its way does not hold it.
         """
-        since = self._since.get(replica, ())
-        more = sum(seats for _, seats, _ in since)
+        since = self._since.get(replica, Since())
         own = self._running[replica].total() if replica in self._running else 0
-        return max(more, own - reported), sum(tokens for _, _, tokens in since)
+        return max(since.seats, own - reported), max(since.tokens, 0.0)
 
     def forget(self, replica: str) -> None:
         """It is lost: what it had comes back as errors."""

@@ -87,7 +87,12 @@ class Service:
 
 
 def config(
-    *, replicas: int = 1, ongoing: int = 40, queued: int = 64, engine: dict[str, Any] | None = None
+    *,
+    replicas: int = 1,
+    ongoing: int = 40,
+    queued: int = 64,
+    engine: dict[str, Any] | None = None,
+    ingress: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """serve_config.yaml with a fake engine."""
     small = {"num_replicas": 1, "health_check_period_s": 1, "ray_actor_options": {"num_cpus": 0}}
@@ -98,7 +103,7 @@ def config(
                 "import_path": "deployments.app:build",
                 "args": {"engine": {"kind": "fake", **(engine or {})}},
                 "deployments": [
-                    small | {"name": "Ingress", "max_ongoing_requests": 1000},
+                    small | {"name": "Ingress", "max_ongoing_requests": 1000, "user_config": ingress or {}},
                     small | {"name": "LoadMonitor", "max_ongoing_requests": 1000},
                     {
                         "name": "Replica",

@@ -9,6 +9,8 @@ import pytest
 from tests.cluster.service import Service, config, eventually
 from tests.cluster.streams import PATH, body, events
 
+JSON = {"content-type": "application/json"}
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_replica(service: Service) -> None:
@@ -89,3 +91,13 @@ def test_the_monitor_hears_from_the_replica_and_answers_it(service: Service) -> 
     (after,) = service.replicas()
     assert after["report"]["policy"] == "fixed"
     assert after["report"]["emitted_tokens"] == before["report"]["emitted_tokens"] + 3
+
+
+def test_a_body_above_grpcs_usual_message_reaches_the_engine(service: Service) -> None:
+    """4 MiB by default: what the ingress has let in would be a 500."""
+    service.deploy(config(ingress={"max_body_bytes": 16 << 20}))
+    content = json.dumps(body(2, stream=False) | {"user": "u" * (6 << 20)}).encode()
+    answered = eventually(lambda: service.http.post(PATH, content=content, headers=JSON).status_code != 413)
+    assert answered
+    answer = service.http.post(PATH, content=content, headers=JSON)
+    assert answer.status_code == 200, answer.text[:200]

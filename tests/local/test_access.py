@@ -64,6 +64,15 @@ async def test_the_operators_routes_open_and_close_apart(
     assert await asked(http, f"Bearer {TOKEN}") == 200
 
 
+@pytest.mark.parametrize("odd", ["%0A", "%00", "%0D", "%C2%85"])
+async def test_a_path_with_what_nobody_can_see_opens_nothing(
+    ingress: Ingress, http: httpx.AsyncClient, odd: str
+) -> None:
+    """A route's pattern ends before a newline too."""
+    ingress.reconfigure({"access": {"admin": "closed"}})
+    assert {(await http.get(path + odd)).status_code for path in OPERATORS} == {404}
+
+
 async def test_tokens_from_the_environment_change_on_reload(
     ingress: Ingress, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

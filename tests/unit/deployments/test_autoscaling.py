@@ -23,3 +23,8 @@ def test_until_one_is_heard_nothing_changes() -> None:
 
 def test_never_none_at_all() -> None:
     assert follow(context(a=[point(1, 0)])) == (1, {})
+
+
+def test_a_service_scaled_to_none_is_not_left_there() -> None:
+    """The door refuses at once without a replica, so nothing would ever say that one is wanted."""
+    assert follow(SimpleNamespace(raw_metrics={}, target_num_replicas=0)) == (1, {})

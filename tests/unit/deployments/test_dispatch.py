@@ -14,7 +14,7 @@ from deployments.ingress_metrics import IngressMetrics
 from deployments.settings import IngressConfig
 
 CALL = Call("POST", "/v1/completions")
-NEVER = object()
+NEVER, SLOW = object(), object()
 HEAD = Head(200, (), b"first", last=False)
 
 
@@ -32,6 +32,9 @@ class Parts:
         part = next(self._parts, StopAsyncIteration())
         if part is NEVER:
             await asyncio.get_running_loop().create_future()
+        if part is SLOW:
+            await asyncio.sleep(0.05)
+            part = next(self._parts)
         if isinstance(part, Exception):
             raise part
         return part
@@ -103,6 +106,18 @@ async def test_a_first_token_that_does_not_come_is_given_up_and_its_request_free
         await service.open(CALL, IngressConfig(first_token_timeout_s=0.01))
     assert (caught.value.status, caught.value.retry_after_s) == (503, 1)
     assert handle.given[0].cancelled
+
+
+async def test_an_answer_that_comes_whole_has_all_the_time_it_needs() -> None:
+    """Its first part is its last: the time to a first token says nothing of it."""
+    limits = IngressConfig(first_token_timeout_s=1e-3, answer_timeout_s=60)
+    service, _ = dispatch(Handle([SLOW, HEAD]))
+    head, _ = await service.open(CALL, limits, whole=True)
+    assert head == HEAD
+    service, _ = dispatch(Handle([NEVER]))
+    with pytest.raises(ApiError) as caught:
+        await service.open(CALL, IngressConfig(answer_timeout_s=0.01), whole=True)
+    assert caught.value.status == 503
 
 
 async def test_a_client_that_leaves_before_the_first_token_frees_its_request() -> None:

@@ -99,3 +99,16 @@ async def test_a_whole_answer_has_the_engines_times(
     assert told["attained"] is attained
     assert told["tpot_ms"] == times.get("mean_itl_ms")
     assert told["accepted_tokens"] == 4
+
+
+async def test_the_time_between_tokens_is_that_of_one_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM counts the tokens of all prompts and choices together."""
+    times_s = iter([0.0, 0.0, 1.0, 2.0, 3.0, 3.0, 3.0])
+    monkeypatch.setattr("deployments.echo._now_s", lambda: next(times_s, 3.0))
+    four = Echo(SloClass(name="c", tpot_ms=600), DoorMetrics(), 4, usage_wanted=True)
+    four.sent()
+    usage = event(choices=[], usage={"completion_tokens": 12}, metrics={})
+    said = await streamed(four, token("a"), token("b", "stop"), usage, DONE)
+    told = said[-2]["usage"]["adaspec"]
+    assert told["tpot_ms"] == pytest.approx(1000)  # 3 tokens a sequence: two gaps in two seconds
+    assert told["attained"] is False

@@ -4,9 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from annotated_types import Le
 
 from deployments.app import build
 from deployments.environment import REQUIRED, exports, missing
+from deployments.settings import IngressConfig
 
 ARGS = {"engine": {"kind": "fake"}}
 
@@ -51,3 +53,10 @@ def test_an_application_built_with_them_says_nothing(
     with caplog.at_level(logging.WARNING, "deployments.app"):
         build(ARGS)
     assert not caplog.records
+
+
+def test_any_body_the_config_allows_fits_into_a_message() -> None:
+    """Written anew it may have grown by half: a list of short numbers gets a blank after each."""
+    (most,) = [m.le for m in IngressConfig.model_fields["max_body_bytes"].metadata if isinstance(m, Le)]
+    assert isinstance(most, int)
+    assert int(REQUIRED["RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"]) > 1.5 * most

@@ -1,5 +1,8 @@
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 
 from deployments import load_monitor
@@ -31,12 +34,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def status(name: str, *, batch: int = 0, received: int = 0) -> ReplicaStatus:
+def status(name: str, *, batch: int = 0, **more: Any) -> ReplicaStatus:
     report = ReplicaReport(at_s=0, batch=batch)
-    spec = PolicySpec(name="off")
-    return ReplicaStatus(
-        replica=name, pid=1, started_at_s=0, policy=spec, received=received, residence_s=10, seats=8, report=report
-    )
+    given: dict[str, Any] = {"residence_s": 10, "seats": 8} | more
+    return ReplicaStatus(replica=name, pid=1, started_at_s=0, policy=PolicySpec(name="off"), report=report, **given)
 
 
 async def test_a_silent_replica_turns_stale_and_is_then_forgotten(clock: Clock) -> None:
@@ -172,3 +173,68 @@ async def test_slo_status_shows_attainment_and_the_outlook_carries_it(clock: Clo
     assert (shown.arrived, shown.finished) == (40, 40)
     assert (await monitor.exchange(status("a"))).outlook.attainment == {"a": pytest.approx(0.9)}
     assert 'adaspec_slo_attainment{slo_class="a"} 0.9' in await monitor.exposition()
+
+
+async def test_what_nothing_finished_of_lately_has_no_attainment(clock: Clock) -> None:
+    """An alert on it would never end."""
+    monitor = LoadMonitor()
+    for i in range(2):
+        await monitor.door(door(10 * i, finished=10 * i, attained=2 * i))
+        clock.now_s += 0.25
+    assert 'adaspec_slo_attainment{slo_class="a"} 0.2' in await monitor.exposition()
+    clock.now_s += 3600
+    assert "adaspec_slo_attainment{" not in await monitor.exposition()
+
+
+async def test_a_monitor_that_starts_anew_takes_no_replica_away(clock: Clock) -> None:
+    """Its first report is from one replica of four."""
+    monitor = LoadMonitor()
+    await monitor.reconfigure({"start_s": 60, "scaling": {"max_replicas": 8, "down_after_s": 60}})
+    wanted = []
+    for _ in range(4):
+        for name in "abcd":
+            wanted.append((await monitor.exchange(status(name, batch=5, desired_replicas=4))).desired_replicas)
+            clock.now_s += 0.06
+    assert set(wanted) == {4}
+
+
+SLOW_START = {"start_s": 60, "scaling": {"max_replicas": 8, "target_load": 0.75, "down_after_s": 60}}
+
+
+async def wanted_under(clock: Clock, rps: Sequence[float], stay_s: float) -> list[int]:
+    """Replicas wanted, second by second, by one replica of 32 seats under Poisson arrivals of `rps` in each second."""
+    monitor, rng = LoadMonitor(), np.random.default_rng(0)
+    await monitor.reconfigure(SLOW_START)
+    ends: list[float] = []
+    arrived = finished = 0
+    wanted = []
+    for rate in rps:
+        for _ in range(4):
+            clock.now_s += 0.25
+            new = int(rng.poisson(rate / 4))
+            arrived += new
+            ends += (clock.now_s + rng.exponential(stay_s, new)).tolist()
+            finished += sum(end <= clock.now_s for end in ends)
+            ends = [end for end in ends if end > clock.now_s]
+            await monitor.door(door(arrived, finished=finished, attained=finished))
+            known = {"residence_s": stay_s if finished else 0.0, "seats": 32}
+            wanted.append((await monitor.exchange(status("a", batch=len(ends), **known))).desired_replicas)
+    return wanted[::4]
+
+
+@pytest.mark.parametrize(("rps", "stay_s"), [(0.1, 10), (0.5, 5), (1, 5)])
+async def test_a_few_requests_on_many_seats_want_no_second_replica(clock: Clock, rps: float, stay_s: float) -> None:
+    """A replica takes a minute to start: one arrival more in a quarter of a second is no trend of a minute."""
+    assert set(await wanted_under(clock, [rps] * 600, stay_s)) == {1}
+
+
+async def test_one_request_on_a_fresh_service_wants_no_second_replica(clock: Clock) -> None:
+    """How long it stays is not known before anything has finished."""
+    assert set(await wanted_under(clock, [0] * 60 + [4] + [0] * 30, 1e6)) == {1}
+
+
+async def test_a_step_in_the_load_is_followed_within_seconds(clock: Clock) -> None:
+    wanted = await wanted_under(clock, [1] * 120 + [8] * 300, 10)
+    assert max(wanted[:120]) == 1
+    assert wanted[130] >= 4  # 80 requests at three quarters of 32 seats
+    assert max(wanted) <= 6

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc import RpcError
+from ray.exceptions import RayActorError
 from ray.serve.exceptions import RequestCancelledError
 
 from deployments.backend import EngineFailed, PolicyRefused
@@ -262,3 +264,31 @@ async def test_a_replica_whose_engine_never_started_can_be_deleted(monitor: Moni
     with pytest.raises(ValueError, match="unknown policy"):
         await made.__init__(args, monitor, "r")  # type: ignore[misc]
     await made.__del__()
+
+
+async def test_only_what_was_generated_says_how_long_a_request_stays(replica: Replica) -> None:
+    """A client that lists the models every second is no load."""
+    for call in (Call("GET", "/v1/models"), Call("POST", "/v1/completions", (), b"{}")):
+        assert [part async for part in replica.serve(call)]
+    status = await replica.status()
+    assert (status.received, status.residence_s) == (1, 0.0)
+    body = b'{"model": "fake", "prompt": "a", "max_tokens": 2}'
+    headers = ((b"content-type", b"application/json"),)
+    (head, *_) = [part async for part in replica.serve(Call("POST", "/v1/completions", headers, body))]
+    assert isinstance(head, Head)
+    assert head.status == 200
+    status = await replica.status()
+    assert status.received == 2
+    assert status.residence_s > 0
+
+
+@pytest.mark.parametrize("error", [RpcError(), RayActorError(), TimeoutError()])
+async def test_whatever_the_monitor_is_lost_with_reporting_goes_on(
+    replica: Replica, monitor: Monitor, error: Exception
+) -> None:
+    async def lost(_: object) -> None:
+        raise error
+
+    monitor.exchange.remote = lost
+    await replica._report(await replica.status())
+    await replica._tell(lost(None))

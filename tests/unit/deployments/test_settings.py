@@ -72,3 +72,17 @@ def test_a_policy_that_cannot_be_built_is_refused_with_field_value_and_fix(
 
 def test_a_good_policy_has_no_problems() -> None:
     assert of_policy(PolicySpec(name="fixed", params={"k": 2}), k_max=5) == []
+
+
+def test_a_door_of_which_one_thing_is_said_keeps_the_rest_as_it_is() -> None:
+    usual = IngressConfig().door
+    said = IngressConfig.model_validate({"door": {"queue_limit": 64, "routing": {"tie_slack": 0.1}}}).door
+    assert (said.queue_limit, said.seats_factor, said.routing.stale_after_s) == (64, 1.0, 1.0)
+    assert (usual.seats_factor, usual.routing.stale_after_s) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("file", ["spans-{host}.jsonl", "{}.jsonl", "{service", "{pid.x}.jsonl"])
+def test_a_spans_file_with_anything_else_to_fill_in_is_refused(file: str) -> None:
+    (line,) = refusal(AppArgs, {"engine": {"kind": "fake"}, "tracing": {"file": file}})
+    assert line.startswith("tracing.file: ")
+    assert "only {service} and {pid}" in line

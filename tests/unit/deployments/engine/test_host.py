@@ -195,7 +195,8 @@ def lengths_of(name: str, params: dict[str, Any], top1: FloatArray, *, stops: bo
         if asked and not host.go_on(DraftObservation(j, {"top1": top1[:, j]}, 1e-3)):
             k = j + 1
             break
-    return host.select(drafting, k, {"top1": top1[:, :k].copy()}, sampled=True, draft_s=1e-3).tolist()
+    lengths = host.select(drafting, k, {"top1": top1[:, :k].copy()}, sampled=True, draft_s=1e-3)
+    return [int(length) for length in lengths]
 
 
 @pytest.mark.parametrize(("name", "params"), [("adaspec", CHEAP), ("adaspec", {**CHEAP, "prune": False})])

@@ -60,3 +60,23 @@ def test_in_flight_is_what_was_sent_less_what_came_back(steps: list[tuple[int, b
             ledger.reported("r", at_s)
         assert ledger.running("r", "a") == out
         assert ledger.unreported("r", reported=0)[0] >= out
+
+
+def test_an_answered_prompt_is_no_work_ahead_though_no_report_comes() -> None:
+    """The monitor may be away for a while: what was sent and answered meanwhile is done."""
+    ledger = Ledger()
+    for at_s in range(100):
+        sent = Sent("r", "a", 1, 300)
+        ledger.sent(sent, at_s)
+        ledger.done(sent, at_s + 0.5)
+    assert ledger.unreported("r", reported=0) == (0, 0)
+
+
+def test_a_prompt_that_a_report_holds_is_not_given_back_twice() -> None:
+    ledger = Ledger()
+    first, second = Sent("r", "a", 1, 300), Sent("r", "a", 1, 50)
+    ledger.sent(first, at_s=1.0)
+    ledger.reported("r", at_s=1.5)
+    ledger.sent(second, at_s=2.0)
+    ledger.done(first, at_s=3.0)
+    assert ledger.unreported("r", reported=1) == (0, 50)
