@@ -57,7 +57,7 @@ def _readme(numbers: dict[str, dict[str, Any]], compared: dict[str, Any], captio
         "recorded sequences, which hold the recording's arrivals.\n"
     )
     whole = f"# Stock vLLM and our engine, same HTTP server\n\n{caption}.\n\n{made}\n{head}{''.join(rows)}"
-    return f"{whole}\n## By class\n\n{_by_class(numbers)}"
+    return f"{whole}\n## By class\n\n{_by_class(numbers)}{_by_k(numbers)}"
 
 
 def _against(chosen: Mapping[str, Mapping[str, Any]], metric: str) -> str:
@@ -87,6 +87,20 @@ def _by_class(numbers: dict[str, dict[str, Any]]) -> str:
         for arm, f in row.items():
             shown = [f"{_percent(f['by_class'][c])}, {_figure(f['tpot_p90_ms'][c])}" for c in slo_ms]
             lines.append("| " + " | ".join([load, arm, *shown]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _by_k(numbers: dict[str, dict[str, Any]]) -> str:
+    """Of our arms: the share of decode steps at each K. What stock engines draft is a setting."""
+    rows = [(load, arm, f["k_steps"]) for load, row in numbers.items() for arm, f in row.items() if f.get("k_steps")]
+    if not rows:
+        return ""
+    ks = sorted({int(k) for _, _, steps in rows for k in steps})
+    titles = ["load", "arm", *(f"K = {k}" for k in ks)]
+    lines = ["\n## Steps by K\n", "| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for load, arm, steps in rows:
+        shares = [steps.get(str(k), 0) / sum(steps.values()) for k in ks]
+        lines.append("| " + " | ".join([load, arm, *map(_percent, shares)]) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,8 @@ def test_the_page_says_what_it_was_run_on(finished_runs: Path) -> None:
     table.write(finished_runs, ORIGIN)
     page = (finished_runs / "README.md").read_text()
     assert "grown 270m target" in page
-    assert page.count("\n| low |") == 5  # two arms, in two tables, and the headline
+    assert page.count("\n| low |") == 6  # two arms, in two tables, the one of ours in a third, and the headline
+    assert "| load | arm | K = " in page
     assert "| low | slo_goodput | 100 %, 30 |" in page
     picture = (finished_runs / "goodput.svg").read_text()
     assert "<svg" in picture
