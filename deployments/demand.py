@@ -7,7 +7,7 @@ import math
 from deployments.settings import MonitorConfig
 from deployments.slo_status import ClassCount, ClassStatus, DoorReport
 from policies.fleet.attainment import Share, worst
-from policies.fleet.outlook import Arrivals, OutlookSettings, observed
+from policies.fleet.outlook import Arrivals, ahead, observed
 
 TICK_S = 0.2  # arrivals are counted over at least this long
 TREND_TICKS = 0.05  # of a replica's start: what comes together says nothing of the rate over such a time
@@ -40,7 +40,10 @@ class Demand:
         if at_s - self.arrivals.at_s >= TICK_S:
             self.arrivals, self._new = observed(self.arrivals, self._new, at_s, config.outlook), 0
         if at_s - self.trend.at_s >= max(TICK_S, TREND_TICKS * config.start_s):
-            self.trend, self._lately = observed(self.trend, self._lately, at_s, ahead(config)), 0
+            self.trend, self._lately = (
+                observed(self.trend, self._lately, at_s, ahead(config.outlook, config.start_s)),
+                0,
+            )
         oldest_s = at_s - config.forget_after_s
         self._doors = {name: door for name, door in self._doors.items() if door[1] >= oldest_s}
         self._age(at_s, config.attainment_memory_s)
@@ -86,10 +89,3 @@ class Demand:
     def _age(self, at_s: float, memory_s: float) -> None:
         dt_s, self._shares_at_s = at_s - self._shares_at_s, at_s
         self.shares = {name: share.later(dt_s, memory_s) for name, share in self.shares.items()}
-
-
-def ahead(config: MonitorConfig) -> OutlookSettings:
-    """As far as a replica takes to start, with as long a memory: seconds say nothing of the minute after next."""
-    look, start_s = config.outlook, config.start_s
-    memory = {"level_s": max(look.level_s, start_s / 3), "slope_s": max(look.slope_s, start_s)}
-    return look.model_copy(update={"horizon_s": start_s, **memory})

@@ -6,7 +6,7 @@ import math
 import time
 from typing import Any
 
-from deployments.demand import Demand, ahead
+from deployments.demand import Demand
 from deployments.live import Live
 from deployments.monitor_metrics import MonitorMetrics
 from deployments.scrape import Scrape
@@ -14,7 +14,7 @@ from deployments.settings import MonitorConfig
 from deployments.slo_status import DoorAnswer, DoorReport, SloStatus
 from deployments.status import Exchanged, FleetStatus, ReplicaStatus, SeenReplica
 from policies.exchange import LoadOutlook
-from policies.fleet.outlook import Arrivals, ReplicaLoad, observed, outlook
+from policies.fleet.outlook import Arrivals, ReplicaLoad, ahead, observed, outlook
 from policies.fleet.scale import Scale, ScaleView, scale
 from policies.fleet.track import ReplicaFigures, Track, figures
 
@@ -162,7 +162,7 @@ class LoadMonitor:
         config, fresh = self._live.now, self._fresh()
         load = self._load(fresh, 1.0, UNBOUNDED)
         present = float(load.batch + load.waiting)
-        later = outlook(self._demand.trend, load, 0.0, {}, ahead(config)).expected_batch_p90
+        later = outlook(self._demand.trend, load, 0.0, {}, ahead(config.outlook, config.start_s)).expected_batch_p90
         view = ScaleView(
             at_s=time.monotonic(),
             replicas=_wanted_before(fresh) if self._scale is None else self._scale.desired,

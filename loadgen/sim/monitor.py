@@ -10,7 +10,7 @@ from loadgen.sim.record import Record
 from loadgen.sim.replica import Replica
 from loadgen.sim.scenario import Scenario
 from loadgen.sim.workload import Workload
-from policies.fleet.outlook import Arrivals, ReplicaLoad, observed, outlook
+from policies.fleet.outlook import Arrivals, ReplicaLoad, ahead, observed, outlook
 from policies.fleet.scale import Scale, ScaleView, scale
 from policies.fleet.steptime import StepTrend
 from policies.fleet.views import FleetView
@@ -25,6 +25,7 @@ class Monitor:
         self._scenario, self._record, self._replicas = scenario, record, replicas
         truth, n = scenario.truth, len(replicas)
         self._arrivals, self._count, self._trend = Arrivals(at_s=0.0), 0, StepTrend()
+        self._later = Arrivals(at_s=0.0)  # the same arrivals, with the memory that scaling needs
         self._prompt_tokens = float(work.prompt_tokens.mean())
         self._finished, self._residence_sum_s, self._residence_s = 0.0, 0.0, 1.0
         self._by_class = np.zeros((2, len(scenario.classes)))
@@ -69,13 +70,15 @@ class Monitor:
     def exchange(self, now: float, active: int) -> None:
         """Take every replica's report; send it its outlook."""
         self._at_s = now
-        self._arrivals = observed(self._arrivals, self._count, now, self._scenario.fleet.forecast)
+        fleet = self._scenario.fleet
+        self._arrivals = observed(self._arrivals, self._count, now, fleet.forecast)
+        self._later = observed(self._later, self._count, now, ahead(fleet.forecast, fleet.start_s))
         self._count = 0
         self._sent[:] = self._sent_tokens[:] = 0
         self._learn_requests()
         for i, replica in enumerate(self._replicas):
             self._report(i, replica)
-        if self._scenario.fleet.outlook != "none":
+        if fleet.outlook != "none":
             self._send(active)
 
     def desired(self, now: float, active: int, starting: int) -> int:
@@ -86,10 +89,11 @@ class Monitor:
         tightest = min(c.tpot_ms for c in self._scenario.classes) / 1e3
         per_step = float(self._per_step[:active].mean())
         limit = self._trend.batch_limit(tightest * per_step, self._scenario.truth.seats)
-        present = float((self._batch + self._waiting)[:active].sum())
-        expected = present + self._arrivals.slope_rps2 * self._scenario.fleet.start_s * self._residence_s
+        batch, waiting = int(self._batch[:active].sum()), int(self._waiting[:active].sum())
+        load, look = ReplicaLoad(batch, waiting, 1.0, self._residence_s, 1 << 30), self._scenario.fleet
+        expected = outlook(self._later, load, 0.0, {}, ahead(look.forecast, look.start_s)).expected_batch_p90
         worst = float(self._attainment.min()) if self._finished else None
-        seen = ScaleView(now, active + starting, max(0.0, expected), present, limit, worst)
+        seen = ScaleView(now, active + starting, expected, float(batch + waiting), limit, worst)
         self._scale = scale(seen, self._scale, settings)
         return self._scale.desired
 

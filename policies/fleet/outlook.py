@@ -22,6 +22,12 @@ class OutlookSettings(FleetSettings):
     surprise: float = Field(default=4.0, gt=0, description="deviations after which the old level is dropped")
 
 
+def ahead(settings: OutlookSettings, start_s: float) -> OutlookSettings:
+    """As far as a replica takes to start, with as long a memory: seconds say nothing of the minute after next."""
+    memory = {"level_s": max(settings.level_s, start_s / 3), "slope_s": max(settings.slope_s, start_s)}
+    return settings.model_copy(update={"horizon_s": start_s, **memory})
+
+
 @dataclass(frozen=True, slots=True)
 class Arrivals:
     """Holt's level and slope of the fleet's arrival rate. Start with `Arrivals(at_s=now)`."""
