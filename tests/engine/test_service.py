@@ -149,12 +149,15 @@ def test_a_trace_says_what_became_of_a_requests_drafts(service: Server) -> None:
 
 
 def test_a_policy_deployed_in_the_middle_of_a_stream_is_live_at_once(service: Server, client: openai.OpenAI) -> None:
+    """Its first feedback is of drafts that the one before had planned, without the features it needs itself."""
+    deploy(service, {"name": "fixed", "params": {"k": 1}})
     before = policy(service)
     stream = client.completions.create(model=MODEL, prompt=PROMPT, max_tokens=400, temperature=0, stream=True)
     next(stream)
-    deploy(service, {"name": "fixed", "params": {"k": 1}})
+    deploy(service, {"name": "slo_goodput", "params": {}})
     assert policy(service)["replica"] == before["replica"]
     assert len(list(stream)) > 1
+    assert not [kind for kind in report(service)["fallbacks"] if kind.startswith("raised")]
 
 
 def test_an_objective_is_echoed_with_what_was_achieved_and_reaches_the_policy(service: Server) -> None:
