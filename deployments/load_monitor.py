@@ -33,6 +33,7 @@ class LoadMonitor:
         self._arrived = 0
         self._demand = Demand(time.monotonic())
         self._scale: Scale | None = None
+        self._began_s = time.monotonic()
         self._scrape = Scrape()
         self._metrics = MonitorMetrics()
 
@@ -165,14 +166,23 @@ class LoadMonitor:
         later = outlook(self._demand.trend, load, 0.0, {}, ahead(config.outlook, config.start_s)).expected_batch_p90
         view = ScaleView(
             at_s=time.monotonic(),
-            replicas=_wanted_before(fresh) if self._scale is None else self._scale.desired,
+            replicas=self._there(fresh),
             expected_batch=later if load.residence_s else present,  # how long they stay is not known: nothing finished
             present=present,
             batch_limit=self._batch_limit(fresh),
             attainment=self._demand.worst(),
         )
-        self._scale = scale(view, self._scale, config.scaling)
-        return self._scale
+        found = scale(view, self._scale, config.scaling)
+        if fresh or self._scale is not None:
+            self._scale = found
+        return found
+
+    def _there(self, fresh: list[ReplicaStatus]) -> int:
+        """Replicas that run or start. A monitor that starts anew finds not the few that reported: what was wanted."""
+        before = 0 if self._scale is None else self._scale.desired
+        if before and time.monotonic() - self._began_s > self._live.now.stale_after_s:
+            return before
+        return max([before, len(fresh), *(status.desired_replicas or 0 for status in fresh)])
 
     def _batch_limit(self, fresh: list[ReplicaStatus]) -> float:
         """The largest batch at which every replica keeps the tightest TPOT."""
@@ -182,8 +192,3 @@ class LoadMonitor:
             known = math.isfinite(tpot_s) and track.trend.weight > 0
             limits.append(track.trend.batch_limit(tpot_s * track.tokens_per_step, seats) if known else seats)
         return min(limits, default=1.0)
-
-
-def _wanted_before(fresh: list[ReplicaStatus]) -> int:
-    """What a monitor that starts anew finds: not the few that have reported, but what it wanted before."""
-    return max([len(fresh), *(status.desired_replicas or 0 for status in fresh)])

@@ -90,7 +90,7 @@ class Tracing(Settings):
     def _fills_in(cls, file: str | None) -> str | None:
         try:
             (file or "").format(service="", pid=0)
-        except (LookupError, ValueError, AttributeError) as error:
+        except (LookupError, ValueError, AttributeError, TypeError) as error:
             raise ValueError("only {service} and {pid} are filled in; write {{ and }} for braces") from error
         return file
 

@@ -21,7 +21,7 @@ from scipy import stats
 
 from loadgen.complaint import complain
 from loadgen.results import Run, read
-from loadgen.scenario import Prompts
+from loadgen.scenario import Closed, Prompts
 from loadgen.sim.rng import FloatArray, generator
 from loadgen.table import Table
 
@@ -36,6 +36,18 @@ def _mean(values: FloatArray, block: IntArray) -> Statistic:
     def statistic(drawn: IntArray) -> FloatArray:
         weights = drawn[..., block]
         return np.asarray(weights @ values / weights.sum(-1))
+
+    return statistic
+
+
+def _per_s(values: FloatArray, stay_s: FloatArray, block: IntArray, loop: Closed) -> Statistic:
+    """Of the loop's clients, each of which asks again after stay and pause: its requests a second (Little's law)."""
+    busy_s = np.nan_to_num(stay_s) + loop.think_s
+
+    def statistic(drawn: IntArray) -> FloatArray:
+        weights = drawn[..., block]
+        spent_s = weights @ busy_s
+        return np.asarray(loop.clients * (weights @ values) / np.where(spent_s == 0, np.nan, spent_s))
 
     return statistic
 
@@ -118,8 +130,9 @@ def compare(baseline: Path, other: Path, margin: float, block_s: float, seed: in
         raise ValueError(f"{baseline} has {len(left)} runs, {other} {len(right)}: rounds come in pairs")
     for a, b in zip(left, right, strict=True):
         _require_same(a, b)
-    scale = (_requests_per_s(left), _requests_per_s(right))
-    return judge([a.table for a in left], [b.table for b in right], margin, block_s, seed, scale)
+    arrivals = left[0].scenario.arrivals
+    closed = arrivals if isinstance(arrivals, Closed) else None
+    return judge([a.table for a in left], [b.table for b in right], margin, block_s, seed, closed)
 
 
 def judge(
@@ -128,16 +141,16 @@ def judge(
     margin: float,
     block_s: float,
     seed: int,
-    scale: tuple[float, float] = (1.0, 1.0),
+    closed: Closed | None = None,
 ) -> list[Verdict]:
-    """Every metric of the same requests on two sides; rounds are pooled, no block spans two. `scale`: of goodput."""
+    """Every metric of the same requests on two sides; rounds are pooled, no block spans two. `closed`: their loop."""
     found: list[IntArray] = []
     for rows in left:
         first = 1 + int(found[-1].max()) if found else 0
         found.append(first + np.unique(np.floor(rows.at_s / block_s), return_inverse=True)[1])
     block = np.concatenate(found)
-    sides = {name: _sides(name, left, right, block, scale if name == "goodput" else (1.0, 1.0)) for name in METRICS}
-    return [_verdict(name, *sides[name], block, margin, generator(seed, name)) for name in METRICS]
+    sides = {name: [_statistic(name, side, block, closed) for side in (left, right)] for name in METRICS}
+    return [_verdict(name, sides[name], block, margin, generator(seed, name)) for name in METRICS]
 
 
 def runs(folder: Path) -> list[Run]:
@@ -177,23 +190,11 @@ def _closed(run: Run) -> bool:
     return run.scenario.arrivals.kind == "closed"
 
 
-def _requests_per_s(runs: Sequence[Run]) -> float:
-    """Of closed loops; 1 where both sides were offered the same in the same time."""
-    if not all(_closed(run) for run in runs):
-        return 1.0
-    return sum(len(run.table) for run in runs) / sum(float(run.result["wall_s"]) for run in runs)
-
-
-def _sides(
-    name: str, left: Sequence[Table], right: Sequence[Table], block: IntArray, scale: tuple[float, float]
-) -> tuple[Statistic, Statistic]:
-    of_left, of_right = _statistic(name, left, block), _statistic(name, right, block)
-    return (lambda drawn: scale[0] * of_left(drawn)), (lambda drawn: scale[1] * of_right(drawn))
-
-
-def _statistic(name: str, sides: Sequence[Table], block: IntArray) -> Statistic:
+def _statistic(name: str, side: Sequence[Table], block: IntArray, closed: Closed | None) -> Statistic:
     column, q = METRICS[name]
-    values = np.concatenate([_column(rows, column) for rows in sides])
+    values = np.concatenate([_column(rows, column) for rows in side])
+    if closed is not None and name == "goodput":
+        return _per_s(values, np.concatenate([rows.end_s - rows.at_s for rows in side]), block, closed)
     return _mean(values, block) if q is None else _quantile(values, block, q)
 
 
@@ -203,9 +204,9 @@ def _column(rows: Table, name: str) -> FloatArray:
 
 
 def _verdict(
-    name: str, of_left: Statistic, of_right: Statistic, block: IntArray, margin: float, rng: np.random.Generator
+    name: str, sides: Sequence[Statistic], block: IntArray, margin: float, rng: np.random.Generator
 ) -> Verdict:
-    blocks = int(block.max()) + 1
+    blocks, (of_left, of_right) = int(block.max()) + 1, sides
 
     def ratio(picked: IntArray, axis: int = -1) -> FloatArray:
         drawn = (np.moveaxis(picked, axis, -1)[..., None] == np.arange(blocks)).sum(-2)

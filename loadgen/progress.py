@@ -83,8 +83,11 @@ def read(out: Path) -> dict[str, Any] | None:
     return found
 
 
-def refuse(out: Path, why: str) -> None:
-    """Leaves word that the run did not start."""
+def refuse(out: Path, why: str | None) -> None:
+    """Leaves word why the run did not start; None: it did, and what an earlier one left is gone."""
+    if why is None:
+        (out / REFUSAL).unlink(missing_ok=True)
+        return
     out.mkdir(parents=True, exist_ok=True)
     (out / REFUSAL).write_text(why)
 

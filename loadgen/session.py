@@ -43,15 +43,17 @@ class Session:
     # Locust's events
 
     def test_start(self, **_: Any) -> None:
-        self._refused, self._dispatcher = True, None  # Locust logs what a listener raises, and goes on
+        self._dispatcher, self._environment.process_exit_code, said = None, None, None
         try:
             self._begin()
+            self._running = True
         except (OSError, ValueError) as error:
-            self._environment.process_exit_code = 1
-            if not self._is_worker:
-                refuse(self._out, str(error))
+            said, self._environment.process_exit_code = str(error), 1
             raise
-        self._refused, self._running = False, True
+        finally:
+            self._refused = not self._running  # Locust logs what a listener raises, and would wait for ever
+            if not self._is_worker:
+                refuse(self._out, said)
 
     def _begin(self) -> None:
         options = self._options

@@ -40,7 +40,7 @@ def read(replay: Replay, rng: np.random.Generator) -> tuple[FloatArray, FloatArr
     rows, unit_s = _rows(replay.path)
     if not rows:
         raise ValueError(f"arrivals.path: {replay.path} has no rows")
-    column = next((c for c in rows[0] if c.lower() == "timestamp"), next(iter(rows[0])))
+    column = next((c for c in rows[0] if str(c).lower() == "timestamp"), next(iter(rows[0])))
     at = np.array([_seconds(row.get(column), replay.path) for row in rows]) * unit_s
     order = np.argsort(at, kind="stable")
     at = at[order] - at.min() - replay.start_s

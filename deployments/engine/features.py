@@ -9,6 +9,9 @@ import torch
 
 from policies.api import Feature, FloatArray
 
+FAR = 1e3
+"""An entropy no vocabulary has, and the margin of a token without a rival."""
+
 
 def before_sampling(logits: torch.Tensor, needs: frozenset[Feature]) -> dict[Feature, torch.Tensor]:
     """Features [rows] of draft logits [rows, vocabulary] that do not depend on the token drawn."""
@@ -36,7 +39,8 @@ def of_sampled(logits: torch.Tensor, tokens: torch.Tensor, probs: torch.Tensor |
 
 def slot_to_host(seen: Mapping[Feature, torch.Tensor], rows: np.ndarray) -> dict[Feature, FloatArray]:
     """[B] arrays of one slot, a copy each: on a CPU stacking them first costs more than copying."""
-    return {name: _finite(values.float().numpy(force=True).astype(np.float64))[rows] for name, values in seen.items()}
+    host = {name: values.float().numpy(force=True).astype(np.float64) for name, values in seen.items()}
+    return {name: _finite(name, values)[rows] for name, values in host.items()}
 
 
 def to_host(slots: Iterable[Mapping[Feature, torch.Tensor]], rows: np.ndarray) -> dict[Feature, FloatArray]:
@@ -46,10 +50,11 @@ def to_host(slots: Iterable[Mapping[Feature, torch.Tensor]], rows: np.ndarray) -
     if not names:
         return {}
     stacked = torch.stack([torch.stack([slot[n].float() for n in names]) for slot in slots], dim=-1)
-    table = _finite(stacked.cpu().numpy().astype(np.float64))
-    return {name: table[i][rows] for i, name in enumerate(names)}
+    table = stacked.cpu().numpy().astype(np.float64)
+    return {name: _finite(name, table[i])[rows] for i, name in enumerate(names)}
 
 
-def _finite(values: FloatArray) -> FloatArray:
-    """What is no number as 0, the least sure: a draft whose logits overflowed must not reach what models learn from."""
-    return np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+def _finite(name: Feature, values: FloatArray) -> FloatArray:
+    """What is no number as the least sure: a draft whose logits overflowed must not reach what models learn from."""
+    least, most = (FAR, FAR) if name == "entropy" else (0.0, FAR if name == "margin" else 0.0)
+    return np.nan_to_num(values, copy=False, nan=least, posinf=most, neginf=least)

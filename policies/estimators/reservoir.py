@@ -12,6 +12,9 @@ from policies.estimators.nnls import nnls
 
 Shape = tuple[int, int]
 
+FAINT = 0.01
+"""Pull towards 0, of what was seen, where there is no prior: it only keeps the fit from being singular."""
+
 
 class Reservoir:
     """One cell per shape, holding mean features and time: a rare shape is remembered as well as the usual one.
@@ -73,7 +76,7 @@ class Reservoir:
         moment = weight @ x
         gram = (x.T * weight) @ x
         most = prior.max()
-        pull = self._pull / most**2 if most > 0 else self._pull * max(gram.diagonal().max(), 1e-12)
+        pull = self._pull / most**2 if most > 0 else FAINT * max(gram.diagonal().max(), 1e-12)
         gram[np.diag_indices_from(gram)] += pull
         self._scaled = nnls(gram, moment + pull * prior, self._scaled)
 

@@ -18,25 +18,35 @@ class Sent:
     ttft_s: float | None = None  # predicted
 
 
+@dataclass(slots=True)
+class Event:
+    """Seats taken or given back, and prompt tokens sent."""
+
+    at_s: float
+    seats: int
+    tokens: float
+
+
 class Since:
     """What happened since a report, with its sums: a monitor may be away for long, and every decision asks."""
 
     def __init__(self) -> None:
-        self._events: deque[tuple[float, int, float]] = deque()
+        self._events: deque[Event] = deque()
         self.seats, self.tokens = 0, 0.0
 
-    def add(self, at_s: float, seats: int, tokens: float) -> None:
-        self._events.append((at_s, seats, tokens))
-        self.seats, self.tokens = self.seats + seats, self.tokens + tokens
+    def add(self, event: Event) -> None:
+        self._events.append(event)
+        self.seats, self.tokens = self.seats + event.seats, self.tokens + event.tokens
 
-    def holds(self, at_s: float) -> bool:
-        """Whether what happened at that time is still in it."""
-        return bool(self._events) and self._events[0][0] <= at_s
+    def prefilled(self, event: Event) -> None:
+        """Its tokens are no work ahead; a no-op for what a report held already."""
+        self.tokens, event.tokens = self.tokens - event.tokens, 0.0
 
     def reported(self, at_s: float) -> None:
-        while self.holds(at_s):
-            _, seats, tokens = self._events.popleft()
-            self.seats, self.tokens = self.seats - seats, self.tokens - tokens
+        while self._events and self._events[0].at_s <= at_s:
+            event = self._events.popleft()
+            self.seats -= event.seats
+            self.prefilled(event)
         if not self._events:
             self.seats, self.tokens = 0, 0.0  # without what rounding left
 
@@ -46,21 +56,21 @@ class Ledger:
 
     def __init__(self) -> None:
         self._running: dict[str, Counter[str]] = {}
-        self._open: dict[str, dict[int, float]] = {}  # in flight there, since when, by id: two requests may be equal
+        self._open: dict[str, dict[int, Event]] = {}  # in flight there, by id: two requests may be equal
         self._since: dict[str, Since] = {}
 
     def sent(self, sent: Sent, at_s: float) -> None:
         self._running.setdefault(sent.replica, Counter())[sent.of] += sent.seats
-        self._open.setdefault(sent.replica, {})[id(sent)] = at_s
-        self._since.setdefault(sent.replica, Since()).add(at_s, sent.seats, sent.tokens)
+        event = self._open.setdefault(sent.replica, {})[id(sent)] = Event(at_s, sent.seats, sent.tokens)
+        self._since.setdefault(sent.replica, Since()).add(event)
 
     def done(self, sent: Sent, at_s: float) -> None:
         """What was forgotten since, with its replica, is in flight no more. An answered prompt is no work ahead."""
-        sent_s = self._open.get(sent.replica, {}).pop(id(sent), None)
-        if sent_s is not None:
+        event = self._open.get(sent.replica, {}).pop(id(sent), None)
+        if event is not None:
             self._running[sent.replica][sent.of] -= sent.seats
-            since = self._since[sent.replica]
-            since.add(at_s, -sent.seats, -sent.tokens if since.holds(sent_s) else 0.0)
+            self._since[sent.replica].prefilled(event)
+            self._since[sent.replica].add(Event(at_s, -sent.seats, 0.0))
 
     def reported(self, replica: str, at_s: float) -> None:
         """A report holds everything up to `at_s`."""
@@ -78,7 +88,7 @@ class Ledger:
         """
         since = self._since.get(replica, Since())
         own = self._running[replica].total() if replica in self._running else 0
-        return max(since.seats, own - reported), max(since.tokens, 0.0)
+        return max(since.seats, own - reported), since.tokens
 
     def forget(self, replica: str) -> None:
         """It is lost: what it had comes back as errors."""

@@ -73,6 +73,13 @@ def test_no_server_is_said_and_not_waited_for(tmp_path: Path) -> None:
     assert "locust.log" in done.stderr
 
 
+def test_a_server_slow_to_list_its_models_is_waited_for(tmp_path: Path) -> None:
+    """Locust asks every second whether the test is over while it still begins."""
+    with known_server("--models-s", "2.5") as url:
+        status, result = run(url, tmp_path)
+    assert (status, result["total"]["finished"]) == (0, 20)
+
+
 def test_a_closed_loop_has_no_rate(tmp_path: Path) -> None:
     closed = {"kind": "closed", "clients": 1, "requests": 1}
     done = start("http://127.0.0.1:9", tmp_path, "--rate", "2", arrivals=closed)

@@ -186,10 +186,17 @@ async def test_what_nothing_finished_of_lately_has_no_attainment(clock: Clock) -
     assert "adaspec_slo_attainment{" not in await monitor.exposition()
 
 
-async def test_a_monitor_that_starts_anew_takes_no_replica_away(clock: Clock) -> None:
-    """Its first report is from one replica of four."""
+@pytest.mark.parametrize("first", ["a report", "a scrape", "a look", "one that has heard nothing"])
+async def test_a_monitor_that_starts_anew_takes_no_replica_away(clock: Clock, first: str) -> None:
+    """Whatever comes first: its first report is from one replica of four."""
     monitor = LoadMonitor()
     await monitor.reconfigure({"start_s": 60, "scaling": {"max_replicas": 8, "down_after_s": 60}})
+    if first == "a scrape":
+        await monitor.exposition()
+    elif first == "a look":
+        await monitor.slo()
+    elif first == "one that has heard nothing":
+        await monitor.exchange(status("a"))
     wanted = []
     for _ in range(4):
         for name in "abcd":

@@ -81,7 +81,7 @@ def test_a_door_of_which_one_thing_is_said_keeps_the_rest_as_it_is() -> None:
     assert (usual.seats_factor, usual.routing.stale_after_s) == (1.0, 1.0)
 
 
-@pytest.mark.parametrize("file", ["spans-{host}.jsonl", "{}.jsonl", "{service", "{pid.x}.jsonl"])
+@pytest.mark.parametrize("file", ["spans-{host}.jsonl", "{}.jsonl", "{service", "{pid.x}.jsonl", "{pid[0]}"])
 def test_a_spans_file_with_anything_else_to_fill_in_is_refused(file: str) -> None:
     (line,) = refusal(AppArgs, {"engine": {"kind": "fake"}, "tracing": {"file": file}})
     assert line.startswith("tracing.file: ")

@@ -20,8 +20,8 @@ from aiohttp import web
 class Known:
     """TTFT and spacing in seconds; as many tokens as max_tokens asks for."""
 
-    def __init__(self, ttft_s: float, gap_s: float) -> None:
-        self.ttft_s, self.gap_s = ttft_s, gap_s
+    def __init__(self, ttft_s: float, gap_s: float, models_s: float = 0.0) -> None:
+        self.ttft_s, self.gap_s, self.models_s = ttft_s, gap_s, models_s
         self.received: list[dict[str, Any]] = []
         self.changed = asyncio.Condition()
         self.open = asyncio.Event()
@@ -63,6 +63,7 @@ class Known:
         return web.Response()
 
     async def models(self, _: web.Request) -> web.Response:
+        await asyncio.sleep(self.models_s)
         return web.json_response({"data": [{"id": "known"}]})
 
     async def metrics(self, _: web.Request) -> web.Response:
@@ -104,10 +105,13 @@ def main() -> None:
     parser.add_argument("--ttft-ms", type=float, default=50)
     parser.add_argument("--gap-ms", type=float, default=10)
     parser.add_argument("--key", default="")
+    parser.add_argument("--models-s", type=float, default=0, help="until /v1/models answers")
     args = parser.parse_args()
 
     async def serve() -> None:
-        runner = web.AppRunner(application(Known(args.ttft_ms / 1e3, args.gap_ms / 1e3), args.key), access_log=None)
+        runner = web.AppRunner(
+            application(Known(args.ttft_ms / 1e3, args.gap_ms / 1e3, args.models_s), args.key), access_log=None
+        )
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

@@ -76,6 +76,9 @@ def test_what_is_no_number_is_the_least_sure() -> None:
     top1 = to_host([seen], np.arange(3))["top1"][:, 0]
     assert top1[:2].tolist() == [0.0, 0.0]
     assert top1[2] > 0.5
+    assert to_host([seen], np.arange(3))["entropy"][:2, 0].min() > np.log(2)  # not sure of it at all
+    sure = before_sampling(torch.tensor([[1.0, float("-inf")]]), ALL)
+    assert slot_to_host(sure, np.arange(1))["margin"].item() > 100
 
 
 def test_a_token_that_cannot_come_adds_no_entropy() -> None:

@@ -187,3 +187,7 @@ def test_a_profile_that_says_nothing_is_learned_over(nothing: tuple[str, ...]) -
     assert np.isfinite(cost.step_s(StepLoad(batch=2, context_tokens=100, prefill_tokens=0), [0, 3], [0, 6])).all()
     train(cost, two_cores, [1, 2, 4], 200)
     assert error(cost, two_cores, [1, 2, 4]) < 0.1
+    for batch in (1, 4):
+        load, (true_s, _) = StepLoad(batch, 100 * batch), two_cores(batch, 5, 0)
+        drafting_s = float(cost.step_s(load, 5, 0) - cost.step_s(load, 0, 0))
+        assert drafting_s == pytest.approx(true_s, rel=0.2)

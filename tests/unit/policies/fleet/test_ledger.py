@@ -80,3 +80,14 @@ def test_a_prompt_that_a_report_holds_is_not_given_back_twice() -> None:
     ledger.sent(second, at_s=2.0)
     ledger.done(first, at_s=3.0)
     assert ledger.unreported("r", reported=1) == (0, 50)
+
+
+def test_an_answered_prompt_takes_nothing_from_anothers() -> None:
+    """A report made before the answer is heard after it."""
+    ledger = Ledger()
+    answered, new = Sent("r", "a", 1, 3000), Sent("r", "a", 1, 500)
+    ledger.sent(answered, at_s=1.0)
+    ledger.done(answered, at_s=1.2)
+    ledger.sent(new, at_s=1.3)
+    ledger.reported("r", at_s=1.1)
+    assert ledger.unreported("r", reported=0)[1] == 500
