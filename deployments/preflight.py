@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,58 @@ def problems(engine: VllmEngine, prefix: str = "args.engine", *, starting: bool 
     found = [p for field, name in named.items() if (p := _missing(f"{prefix}.{field}", name))]
     if found:
         return found
+    found += _contradictions(engine, prefix)
     folders = {field: folder for field, name in named.items() if (folder := folder_of(name))}
-    if len(folders) == 2:
-        found += _vocabularies(folders["model"], folders["draft"], f"{prefix}.draft", str(engine.draft))
-    return found + _memory(engine, list(folders.values()), prefix, starting=starting)
+    try:
+        found += _context(engine, folders, prefix)
+        if len(folders) == 2:
+            found += _vocabularies(folders["model"], folders["draft"], f"{prefix}.draft", str(engine.draft))
+        return found + _memory(engine, list(folders.values()), prefix, starting=starting)
+    except Damaged as error:
+        return [*found, Problem(field=f"{prefix}.model", value=str(error.file), fix=f"{error}; fetch the model again")]
+
+
+class Damaged(ValueError):
+    """A model's file that is not what its name says."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(f"not readable: {why}")
+        self.file = file
+
+
+def _contradictions(engine: VllmEngine, prefix: str) -> list[Problem]:
+    """Settings that no engine starts with."""
+    found = []
+    if engine.draft is None and engine.safe_policy.name != "off":
+        fix = "needs a draft model: set args.engine.draft, or use off"
+        found.append(Problem(field=f"{prefix}.safe_policy.name", value=engine.safe_policy.name, fix=fix))
+    if engine.draft is not None and engine.tensor_parallel_size > 1:
+        fix = "one decision would have to reach every rank: use 1 and more replicas, or no draft"
+        found.append(Problem(field=f"{prefix}.tensor_parallel_size", value=engine.tensor_parallel_size, fix=fix))
+    template = engine.chat_template
+    if template is not None and "{" not in template and not Path(template).is_file():
+        found.append(Problem(field=f"{prefix}.chat_template", value=template, fix="no such file"))
+    return found
+
+
+def _context(engine: VllmEngine, folders: Mapping[str, Path], prefix: str) -> list[Problem]:
+    """A context that a model was not trained for. Stretched ones (rope scaling) are vLLM's to judge."""
+    most = {field: _longest(folder) for field, folder in folders.items()}
+    asked = engine.max_model_len or most.get("model")
+    if asked is None:
+        return []
+    return [
+        Problem(field=f"{prefix}.max_model_len", value=engine.max_model_len, fix=f"the {field} takes {length} at most")
+        for field, length in most.items()
+        if length is not None and length < asked
+    ]
+
+
+def _longest(folder: Path) -> int | None:
+    config = _text_config(folder)
+    stretched = config.get("rope_scaling") or "factor" in (config.get("rope_parameters") or {})
+    length = config.get("max_position_embeddings")
+    return length if isinstance(length, int) and not stretched else None
 
 
 def _missing(field: str, name: str) -> Problem | None:
@@ -76,7 +125,7 @@ def _vocabularies(target: Path, draft: Path, field: str, name: str) -> list[Prob
         return [Problem(field=field, value=name, fix=fix)]
     files = [folder / "tokenizer.json" for folder in (target, draft)]
     if all(file.exists() for file in files):
-        words = [json.loads(file.read_text())["model"].get("vocab") for file in files]
+        words = [_json(file).get("model", {}).get("vocab") for file in files]
         if words[0] != words[1]:
             fix = "its tokenizer gives the same ids to other words than the target's; use a draft of the same family"
             return [Problem(field=field, value=name, fix=fix)]
@@ -84,9 +133,19 @@ def _vocabularies(target: Path, draft: Path, field: str, name: str) -> list[Prob
 
 
 def _text_config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    config = _json(folder / "config.json")
     nested: dict[str, Any] = config.get("text_config", config)
     return nested
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise Damaged(file, str(error)) from error
+    if not isinstance(found, dict):
+        raise Damaged(file, "no JSON object")
+    return found
 
 
 def _memory(engine: VllmEngine, folders: list[Path], prefix: str, *, starting: bool) -> list[Problem]:
@@ -120,8 +179,12 @@ def _weights_gib(folder: Path, dtype: str) -> float:
 
 def _header(file: Path) -> dict[str, Any]:
     """The tensors of a safetensors file: 8 bytes of length, then JSON."""
-    with file.open("rb") as opened:
-        size = int.from_bytes(opened.read(8), "little")
-        header: dict[str, Any] = json.loads(opened.read(size))
+    try:
+        with file.open("rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            most = file.stat().st_size - 8
+            header: dict[str, Any] = json.loads(opened.read(size) if size <= most else b"no header: from git-lfs?")
+    except (ValueError, OSError) as error:
+        raise Damaged(file, str(error)) from error
     header.pop("__metadata__", None)
     return header

@@ -38,17 +38,21 @@ def _run(config: str, url: str, env: dict[str, str]) -> int:
         while serve.poll() is None and not _answers(f"{url}/health"):
             time.sleep(POLL_S)
         if serve.poll() is None:
-            sys.stdout.write(_invitation(url, time.monotonic() - started_s))
+            sys.stdout.write(_invitation(url, _model(url), time.monotonic() - started_s))
             sys.stdout.flush()
         return serve.wait()
     except KeyboardInterrupt:
         return serve.wait()  # the terminal interrupted it too
+    finally:
+        if serve.poll() is None:
+            serve.terminate()
 
 
 def _url(raw: dict[str, Any]) -> str:
     http = raw.get("http_options") or {}
     host = http.get("host", "127.0.0.1")
-    prefix = raw["applications"][0].get("route_prefix", "/").rstrip("/")
+    first: dict[str, Any] = next(iter(raw["applications"]), {})
+    prefix = (first.get("route_prefix") or "/").rstrip("/")
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{http.get('port', 8000)}{prefix}"  # noqa: S104 - compared
 
 
@@ -60,13 +64,22 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _invitation(url: str, took_s: float) -> str:
-    with urllib.request.urlopen(f"{url}/v1/models", timeout=30) as answer:  # noqa: S310 - http, built above
-        model = json.load(answer)["data"][0]["id"]
-    body = json.dumps({"model": model, "prompt": "def fibonacci(n):", "max_tokens": 64, "stream": True})
+def _model(url: str) -> str | None:
+    """Its name; None where that is told only to who has a token."""
+    try:
+        with urllib.request.urlopen(f"{url}/v1/models", timeout=30) as answer:  # noqa: S310 - http, built above
+            return str(json.load(answer)["data"][0]["id"])
+    except OSError:
+        return None
+
+
+def _invitation(url: str, model: str | None, took_s: float) -> str:
+    text = {"prompt": "def fibonacci(n):", "max_tokens": 64, "stream": True}
+    body = json.dumps(text if model is None else {"model": model, **text})
+    token = "" if model else "-H 'authorization: Bearer TOKEN' "
     return (
-        f"\nReady after {took_s:.0f} s: {url}/v1 (model {model}). Try:\n\n"
-        f"  curl -N {url}/v1/completions -H 'content-type: application/json' -d '{body}'\n\n"
+        f"\nReady after {took_s:.0f} s: {url}/v1 ({f'model {model}' if model else 'it asks for a token'}). Try:\n\n"
+        f"  curl -N {url}/v1/completions {token}-H 'content-type: application/json' -d '{body}'\n\n"
         f"Policy and its state: {url}/v1/policy. Change it live: edit `policy:` and run `serve deploy`.\n"
     )
 

@@ -103,6 +103,9 @@ def _deployment(deployment: Mapping[str, Any], at: str, engine: Speculation | No
         return found
     config = model.model_validate(given)
     if isinstance(config, ReplicaConfig):
+        if isinstance(engine, VllmEngine) and engine.draft is None and config.policy.name != "off":
+            fix = "needs a draft model: set args.engine.draft, or use off"
+            return [Problem(field=f"{at_config}.policy.name", value=config.policy.name, fix=fix)]
         return of_policy(config.policy, MOST_K if engine is None else engine.k_max, f"{at_config}.policy")
     return _ingress(config, at_config, engine) if isinstance(config, IngressConfig) else []
 

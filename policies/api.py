@@ -141,6 +141,7 @@ class PolicyContext:
     k_max: int
     models: Models
     seed: int = 0
+    offloads: bool = False  # the engine heeds `StepPlan.draft_memory`
 
 
 class Policy(Protocol):

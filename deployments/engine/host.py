@@ -50,7 +50,6 @@ class Drafting:
     plan: StepPlan
     guard: Guard  # of the policy whose plan it is
     teaches: bool = True  # models learn from this step
-    predicted_s: float | None = None
     k: int = 0
     stopped_early: bool = False
     most: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [B] lengths the plan allows
@@ -159,8 +158,6 @@ class PolicyHost:
             drafting.lengths = self._lengths(drafting, sampled=sampled)
         self.telemetry.drafted(k, int(drafting.most.sum()), draft_s, stopped_early=drafting.stopped_early)
         drafting.teaches = self._teaches(drafting)
-        if drafting.teaches and (k == 0 or drafting.view.step % PREDICT_EVERY == 0):
-            drafting.predicted_s = self._guard.attempt(lambda: self._predict(drafting))
         self._guard.spent(self._watchdog.take_step_s(), self._step_s)
         return drafting.lengths
 
@@ -191,6 +188,8 @@ class PolicyHost:
             catch_up_tokens=drafting.catch_up_tokens,
             idle=seen.idle,
         )
+        due = drafting.teaches and (answer.k == 0 or answer.step % PREDICT_EVERY == 0)
+        predicted_s = self._guard.attempt(lambda: self._predict(answer)) if due else None  # before it learns from it
         if drafting.teaches or seen.prefill_tokens:
             self._guard.attempt(lambda: self.models.observe(answer))
             self._watchdog.take_step_s()  # learning is the engine's time, not the policy's: it must not trip its limit
@@ -198,7 +197,7 @@ class PolicyHost:
             drafting.guard is self._guard
         ):  # a policy that came in between did not plan this, and may need what is not here
             self._guard.feedback(answer)
-        self.telemetry.verified(answer, drafting.predicted_s)
+        self.telemetry.verified(answer, predicted_s)
         lag = drafting.view.draft_lag_tokens[rows]
         self.traces.verified(answer, lag, drafting.plan.reason, stopped_early=drafting.stopped_early)
 
@@ -319,8 +318,10 @@ class PolicyHost:
         self._alike += 1
         return self._alike % PLAIN_EVERY == 0
 
-    def _predict(self, drafting: Drafting) -> float | None:
-        predicted = float(self.models.cost.step_s(StepLoad.of(drafting.view), drafting.k, drafting.lengths.sum()))
+    def _predict(self, seen: StepFeedback) -> float | None:
+        """Of the step as it was: which prompts came with it, nobody could know when it was planned."""
+        load = StepLoad(seen.batch, seen.context_tokens, seen.prefill_tokens, seen.catch_up_tokens)
+        predicted = float(self.models.cost.step_s(load, seen.k, int(seen.verified.sum())))
         return predicted if np.isfinite(predicted) else None
 
     def _explain(self) -> dict[str, Any]:

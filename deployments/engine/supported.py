@@ -37,8 +37,8 @@ def refusals(config: Any) -> list[str]:
         "data_parallel_size: ranks that choose different K deadlock; run one replica each": (
             parallel.data_parallel_size > 1
         ),
-        "decode_context_parallel_size: a cache slot then lives on one rank only": (
-            parallel.decode_context_parallel_size > 1
+        "decode_context_parallel_size, prefill_context_parallel_size: a cache slot then lives on one rank only": (
+            max(parallel.decode_context_parallel_size, parallel.prefill_context_parallel_size) > 1
         ),
         "async_scheduling: drafts must be decided after the verify, set async_scheduling=False": (
             scheduler.async_scheduling

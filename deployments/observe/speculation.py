@@ -20,7 +20,7 @@ REASONS = ("draft", "plain", "probe", "no_room", "off", "fallback")
 """Reasons shown at 0 from the start; a policy may add its own."""
 FALLBACKS = (
     *("raised", "impossible", "interrupted", "overrun", "clamped"),
-    *("reload_rejected", "state_not_restored", "profile_refused", "draft_failed"),
+    *("reload_rejected", "state_not_restored", "profile_refused", "draft_failed", "objective_unread"),
 )
 
 

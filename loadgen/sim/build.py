@@ -29,7 +29,8 @@ def replica(scenario: Scenario, work: Workload, record: Record, texts: Texts, in
     batch = Batch(work, truth.seats)
     streams = Streams(texts, truth.seats, int(work.output_tokens.max()), k_max)
     models = fitted(truth, k_max)
-    context = PolicyContext(k_max=k_max, models=models, seed=child(scenario.seed, f"policy/{index}") % 2**32)
+    seed = child(scenario.seed, f"policy/{index}") % 2**32
+    context = PolicyContext(k_max=k_max, models=models, seed=seed, offloads=True)
     oracle = Oracle(context) if scenario.policy.name == ORACLE else None
     policy: Policy = oracle or build(scenario.policy, context)
     learner = models if scenario.engine.learn else None

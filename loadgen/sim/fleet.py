@@ -129,11 +129,21 @@ class Simulation:
     def _open_door(self) -> None:
         while self._door:
             request = self._door[0][1]
+            if self._too_late(request):
+                heapq.heappop(self._door)
+                self.record.refuse(request)
+                continue
             decision = self._admit(request)
             if decision.action != "serve":
                 return
             heapq.heappop(self._door)
             self._settle(request, decision)
+
+    def _too_late(self, request: int) -> bool:
+        """As at the service's door: who may be refused is, once its first token would come too late in any case."""
+        waited_s = self.now - self.work.arrival_s[request]
+        shed = self.scenario.classes[self.work.slo_class[request]].overload == "shed"
+        return bool(shed and waited_s > self.work.ttft_slo_s[request])
 
     def _scale(self) -> None:
         wanted = self.monitor.desired(self.now, self.active, self._starting)

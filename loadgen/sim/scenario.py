@@ -50,7 +50,7 @@ class Fleet(Settings):
     admission: AdmitSettings = AdmitSettings()
     admit: bool = Field(default=False, description="false: every request is served, admission only routes")
     scaling: ScaleSettings | None = None
-    start_s: float = Field(default=30.0, ge=0, description="from wanting a replica to having it")
+    start_s: float = Field(default=30.0, gt=0, description="from wanting a replica to having it")
 
 
 class Scenario(Settings):
@@ -75,8 +75,10 @@ class Scenario(Settings):
         if isinstance(self.cost, str) and self.cost not in PRESETS:
             raise ValueError(f"cost: unknown preset {self.cost!r}; choose one of {', '.join(sorted(PRESETS))}")
         longest = self.prompt.max_tokens + self.output.max_tokens + self.engine.k_max
-        if longest > self.truth.kv_tokens:
-            raise ValueError(f"engine.kv_tokens: {self.truth.kv_tokens} cannot hold one request of {longest} tokens")
+        block = self.engine.block_tokens
+        if -(-longest // block) > self.truth.kv_tokens // block:
+            text = f"engine.kv_tokens: {self.truth.kv_tokens} cannot hold one request of {longest} tokens"
+            raise ValueError(f"{text} in blocks of {block}")
         if self.truth.token_budget <= self.truth.seats:
             raise ValueError(f"engine.token_budget: {self.truth.token_budget} must exceed seats = {self.truth.seats}")
         return self

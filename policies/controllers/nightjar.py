@@ -22,7 +22,7 @@ class NightjarParams(Params):
     contexts: int = Field(default=128, ge=1, le=4096, description="the last one takes all larger batches")
     switching: bool = Field(default=True, description="charge the draft's catch-up for leaving K = 0")
     offload_below: float | None = Field(
-        default=None, ge=0, le=1, description="free KV below which to offload the draft"
+        default=None, ge=0, le=1, description="free KV below which to offload the draft; simulator only"
     )
     reload_above: float = Field(default=0.3, ge=0, le=1, description="free KV above which to load it again")
     persist_steps: int = Field(default=20, ge=1, description="steps at K = 0 and low KV before offloading")
@@ -42,6 +42,8 @@ class Nightjar(BasePolicy[NightjarParams]):
 
     def __init__(self, params: NightjarParams, context: PolicyContext) -> None:
         super().__init__(params, context)
+        if params.offload_below is not None and not context.offloads:
+            raise ValueError("offload_below: this engine keeps its draft in memory; leave it out")
         self._arms = min(params.k, context.k_max) + 1
         self._sums = np.zeros((2, params.contexts, self._arms))  # seconds, tokens per request
         self._steps = np.zeros(params.contexts, np.int64)
@@ -111,6 +113,7 @@ class Nightjar(BasePolicy[NightjarParams]):
         used = np.flatnonzero(self._steps)
         rows = np.stack([self._steps, self._bins, self._left, self._arm])[:, used]
         return {
+            "batch_width": self.params.batch_width,
             "contexts": used.tolist(),
             "sums": self._sums[:, used].tolist(),
             "rows": rows.tolist(),
@@ -118,6 +121,8 @@ class Nightjar(BasePolicy[NightjarParams]):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        if state.get("batch_width", self.params.batch_width) != self.params.batch_width:
+            return  # its contexts were other batch sizes
         used = np.asarray(state["contexts"], np.int64)
         known = len(state["sums"][0][0]) if len(used) else self._arms
         sums = np.asarray(state["sums"], np.float64).reshape(2, len(used), known)

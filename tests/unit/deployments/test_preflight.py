@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,3 +77,53 @@ def test_memory_that_others_hold_matters_to_a_start_only(tmp_path: Path, monkeyp
     assert problems(target) == []
     with pytest.raises(ValueError, match=r"1\.0 GiB are free; end what holds memory"):
         preflight.require_loadable(VllmEngine.model_validate({"kind": "vllm", "model": target}))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+        ("model.safetensors", b""),
+        ("tokenizer.json", b'{"model": {"voc'),
+        ("config.json", b"[]"),
+        ("config.json", b"\xff\xfe"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, file: str, content: bytes) -> None:
+    """A clone without git-lfs, a download that was cut off."""
+    target, draft = model(tmp_path / "t"), model(tmp_path / "d")
+    (tmp_path / "d" / file).write_bytes(content)
+    (line,) = problems(target, draft)
+    assert str(tmp_path / "d" / file) in line
+    assert "not readable" in line
+
+
+def refused(tmp_path: Path, **engine: Any) -> list[str]:
+    """What is wrong with a pair whose target takes 64 tokens and whose draft takes 32."""
+    given: dict[str, Any] = {"kind": "vllm", "kv_cache_gib": 0.1, "max_model_len": 32}
+    for name, length in (("model", 64), ("draft", 32)):
+        given[name] = model(tmp_path / name)
+        (tmp_path / name / "config.json").write_text(json.dumps({"vocab_size": 8, "max_position_embeddings": length}))
+    return [str(p) for p in preflight.problems(VllmEngine.model_validate(given | engine))]
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ({"max_model_len": 65}, "the model takes 64 at most"),
+        ({"max_model_len": 64}, "the draft takes 32 at most"),
+        ({"max_model_len": None}, "the draft takes 32 at most"),
+        ({"tensor_parallel_size": 2}, "tensor_parallel_size: 2 refused"),
+        ({"chat_template": "nowhere.jinja"}, "chat_template: 'nowhere.jinja' refused: no such file"),
+        ({"draft": None, "safe_policy": {"name": "fixed"}}, "safe_policy.name: 'fixed' refused: needs a draft model"),
+    ],
+)
+def test_what_no_engine_starts_with_is_refused_before_it_is_tried(
+    tmp_path: Path, engine: dict[str, Any], said: str
+) -> None:
+    assert said in "; ".join(refused(tmp_path, **engine))
+
+
+@pytest.mark.parametrize("engine", [{}, {"chat_template": "{{ messages }}"}, {"draft": None, "max_model_len": 64}])
+def test_what_an_engine_starts_with_is_not(tmp_path: Path, engine: dict[str, Any]) -> None:
+    assert refused(tmp_path, **engine) == []

@@ -90,3 +90,15 @@ def test_the_command_says_valid_or_exits_with_1(tmp_path: Path, capsys: pytest.C
     assert main([str(tmp_path / "missing.yaml")]) == 1
     assert main([]) == 2
     assert "valid" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("models_are_there")
+def test_a_policy_that_drafts_wants_a_draft() -> None:
+    """Every replica would refuse the whole of its `user_config`, from the start on."""
+    raw = shipped()
+    raw["applications"][0]["args"]["engine"]["draft"] = None
+    (problem,) = check(raw)
+    assert problem.field.endswith("user_config.policy.name")
+    assert "needs a draft model" in problem.fix
+    raw["applications"][0]["deployments"][-1]["user_config"]["policy"] = {"name": "off"}
+    assert check(raw) == []

@@ -55,7 +55,9 @@ def linear_models(**coefficients: float) -> Models:
 
 def make(name: str, models: Models | None = None, *, k_max: int = 8, seed: int = 0, **params: Any) -> Any:
     """A policy by name. Any: tests look at what is particular to one class."""
-    return build(PolicySpec(name=name, params=params), PolicyContext(k_max, models or default_models(k_max), seed))
+    return build(
+        PolicySpec(name=name, params=params), PolicyContext(k_max, models or default_models(k_max), seed, offloads=True)
+    )
 
 
 @dataclass(frozen=True)

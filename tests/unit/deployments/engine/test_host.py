@@ -235,3 +235,19 @@ def test_drafts_are_verified_again_after_a_spell_in_which_none_paid() -> None:
     loop.chance = 1.0
     loop.run(1000)
     assert np.mean([loop.step().lengths.sum() for _ in range(50)]) > 8
+
+
+@pytest.mark.parametrize(("name", "params"), [("off", {}), ("fixed", {"k": 2})])
+def test_a_model_that_is_right_is_shown_to_be(name: str, params: dict[str, Any]) -> None:
+    """Though prompts come and go: which step they join is not known when it is planned."""
+    models = linear_models(target_gamma_s=1e-3)
+    loop = Loop(new_host(name, models=models, **params))
+    for step in range(200):
+        prompt = 200 if step % 5 == 0 else 0
+        drafting = loop.draft(prefill_tokens=200 if step % 5 == 1 else 0, context_tokens=np.full(3, 100))
+        lengths = drafting.lengths
+        step_s = float(models.cost.step_s(StepLoad(3, 300, prompt), drafting.k, lengths.sum()))
+        none = np.zeros(3, np.int64)
+        seen = Verified(np.arange(3), lengths, none, prompt, step_s, step_s, idle=False)
+        loop.host.feedback(drafting, seen)
+    assert loop.report().predicted_over_measured == pytest.approx(1.0)

@@ -30,6 +30,7 @@ HEALTHY: Steady = {
     'adaspec_slo_requests_total{slo_class="chat",attained="true"}': (0, 199),
     'adaspec_slo_requests_total{slo_class="chat",attained="false"}': (0, 1),
     f"adaspec_step_time_predicted_ratio{REPLICA}": (1.1, 0),
+    f"adaspec_step_seconds_total{REPLICA}": (0, 40),
     f"adaspec_fallback_active{REPLICA}": (0, 0),
     f"adaspec_config_refused{REPLICA}": (0, 0),
 }
@@ -61,6 +62,10 @@ ILL: dict[str, tuple[Steady, set[str]]] = {
     "steps take half as long as predicted": (
         {f"adaspec_step_time_predicted_ratio{REPLICA}": (2.0, 0)},
         {"CostModelDrifted"},
+    ),
+    "the last steps before a long rest were slow": (
+        {f"adaspec_step_time_predicted_ratio{REPLICA}": (0.5, 0), f"adaspec_step_seconds_total{REPLICA}": (900, 0)},
+        set(),
     ),
     "no step yet": ({f"adaspec_step_time_predicted_ratio{REPLICA}": (float("nan"), 0)}, set()),
     "the policy failed": ({f"adaspec_fallback_active{REPLICA}": (1, 0)}, {"FallbackActive"}),

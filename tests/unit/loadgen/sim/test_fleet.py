@@ -24,6 +24,15 @@ def test_admission_sheds_the_impatient_and_holds_the_patient() -> None:
     assert done.record.attained.sum() > open_door.record.attained.sum()
 
 
+def test_who_may_be_refused_is_once_its_first_token_would_come_too_late() -> None:
+    """As at the service's door; served late it would only keep others waiting."""
+    only = [{"name": "fast", "ttft_ms": 3000, "tpot_ms": 1000}]
+    done = Simulation(scenario(arrivals=RUSH, engine=SMALL, duration_s=8, classes=only, fleet={"admit": True})).run()
+    ttft_s = done.record.first_s - done.work.arrival_s
+    assert np.isnan(ttft_s).any()  # those that were refused
+    assert not (ttft_s > done.work.ttft_slo_s).any()
+
+
 def test_scaling_starts_replicas_under_load() -> None:
     scaling = {"min_replicas": 1, "max_replicas": 4, "down_after_s": 1.0}
     fleet = {"scaling": scaling, "start_s": 0.5}

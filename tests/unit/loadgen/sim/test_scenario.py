@@ -25,6 +25,8 @@ def test_it_survives_yaml(tmp_path: Path) -> None:
         ({"cost": "abacus"}, "abacus"),
         ({"sedd": 1}, "sedd"),
         ({"engine": {"kv_tokens": 10}}, "engine.kv_tokens: 10"),
+        ({"engine": {"k_max": 5, "kv_tokens": 287}}, "287 cannot hold one request of 285 tokens in blocks of 16"),
+        ({"fleet": {"start_s": 0}}, "start_s"),
         ({"engine": {"seats": 64, "token_budget": 64}}, "token_budget: 64"),
         ({"arrivals": {"kind": "tidal"}}, "tidal"),
         ({"domains": [{"name": "d", "acceptance": 1.2}]}, "acceptance"),

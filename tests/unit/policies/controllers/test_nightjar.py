@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from policies.estimators.cost import LinearCoefficients, LinearCost
-from tests.unit.policies.worlds import feedback_of, linear_models, make, make_view
+from policies.registry import PolicyError, PolicySpec, check
+from tests.unit.policies.worlds import feedback_of, linear_models, make, make_view, run_step
 
 pytestmark = pytest.mark.unit
 
@@ -86,3 +87,20 @@ def test_while_offloaded_nothing_is_drafted() -> None:
     policy = make("nightjar", linear_models(), offload_below=0.1, persist_steps=1)
     policy._offloaded = True
     assert policy.plan(make_view(4, free_kv_fraction=0.05)).k == 0
+
+
+def test_an_engine_that_keeps_its_draft_refuses_to_be_told_to_offload_it() -> None:
+    spec = PolicySpec(name="nightjar", params={"offload_below": 0.1})
+    with pytest.raises(PolicyError, match="this engine keeps its draft in memory"):
+        check(spec, 5)
+
+
+def test_what_was_learned_of_other_batch_sizes_is_dropped() -> None:
+    narrow, wide = make("nightjar", batch_width=2), make("nightjar", batch_width=4)
+    for _ in range(30):
+        run_step(narrow, make_view(8), np.full((8, 8), 0.5))
+    wide.restore(narrow.snapshot())
+    assert not wide._sums.any()
+    same = make("nightjar", batch_width=2)
+    same.restore(narrow.snapshot())
+    assert same._sums.any()
