@@ -48,7 +48,7 @@ def scale(view: ScaleView, last: Scale | None, settings: ScaleSettings) -> Scale
     need = _clip(_needed(view, view.expected_batch, settings.target_load), settings)
     if need > bounded:
         return Scale(need, "load")
-    if view.attainment is not None and view.attainment < settings.target_attainment and _loaded(view, settings):
+    if view.attainment is not None and view.attainment < settings.target_attainment and _crowded(view, settings):
         return Scale(_clip(bounded + 1, settings), "attainment")
     if bounded <= settings.min_replicas or _loaded(view, settings):
         return Scale(bounded, "steady")
@@ -63,12 +63,18 @@ def _needed(view: ScaleView, batch: float, load: float) -> int:
 
 
 def _loaded(view: ScaleView, settings: ScaleSettings) -> bool:
-    """One fewer would not do, and a miss may be cured by more.
+    """One fewer would not do.
 
     A forecast alone takes no replica away from requests that are here: clients who wait for their answers before they
     ask again look to it like arrivals that dry up.
     """
     return _needed(view, max(view.expected_batch, view.present), settings.down_load) >= view.replicas
+
+
+def _crowded(view: ScaleView, settings: ScaleSettings) -> bool:
+    """A miss may be cured by more: not where few are here, and what is missed is remembered from before."""
+    seats = view.replicas * max(view.batch_limit, 1.0)
+    return max(view.expected_batch, view.present) >= settings.down_load * seats
 
 
 def _clip(replicas: int, settings: ScaleSettings) -> int:

@@ -21,6 +21,12 @@ def test_a_miss_under_load_adds_one_and_a_miss_without_load_none() -> None:
     assert scale(view(0, 2, batch=1, attainment=0.8), None, SETTINGS).reason == "quiet"
 
 
+def test_a_miss_remembered_from_before_adds_none_to_the_one_that_is_nearly_idle() -> None:
+    """After a burst attainment stays low until enough has finished well: it would bounce between one and two."""
+    assert scale(view(0, 1, batch=3, attainment=0.9), None, SETTINGS).desired == 1
+    assert scale(view(0, 1, batch=9, attainment=0.9), None, SETTINGS).desired == 2
+
+
 def test_it_shrinks_one_at_a_time_and_only_after_a_quiet_spell() -> None:
     last = scale(view(0, 4, batch=4), None, SETTINGS)
     assert last.desired == 4
