@@ -8,7 +8,7 @@ export RAY_AUTH_MODE := disabled
 export RAY_worker_niceness := 0
 export VLLM_NO_USAGE_STATS := 1
 export DO_NOT_TRACK := 1
-export HF_HUB_OFFLINE := 1
+export HF_HUB_OFFLINE ?= 1
 
 PYTHON := $(or $(PYTHON),$(shell for p in python3.11 python3.12; do $$p -c '' 2>/dev/null && echo $$p && break; done))
 LOCK := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)

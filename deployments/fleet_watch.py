@@ -25,7 +25,7 @@ class FleetWatch:
 
     def __init__(self, live: Live[IngressConfig], door: Door, metrics: DoorMetrics, dispatch: Dispatch) -> None:
         self._live, self._door, self._metrics, self._dispatch = live, door, metrics, dispatch
-        self._name = uuid.uuid4().hex[:8]
+        self.name = uuid.uuid4().hex[:8]
         self._first: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._away = False
@@ -55,7 +55,7 @@ class FleetWatch:
             )
             for of in self._live.now.classes
         }
-        return DoorReport(door=self._name, classes=classes)
+        return DoorReport(door=self.name, classes=classes)
 
     async def _forever(self) -> None:
         while not cancelled():

@@ -24,6 +24,7 @@ from deployments.door_metrics import DoorMetrics
 from deployments.echo import Echo
 from deployments.envelope import Body, read, written
 from deployments.errors import ApiError
+from deployments.expositions import join
 from deployments.fleet_watch import FleetWatch
 from deployments.ingress_metrics import IngressMetrics
 from deployments.live import Live
@@ -145,7 +146,8 @@ class Ingress:
         self._at_door.expect(of.name for of in self._live.now.classes)
         own = self._metrics.exposition() + self._at_door.exposition(self._door.waiting())
         own += self._spans.exposition("adaspec_ingress_spans")
-        return PlainTextResponse(own + replicas, media_type="text/plain; version=0.0.4")
+        told_apart = join({self._watch.name: own}, "ingress")  # a scrape reaches one of several, at random
+        return PlainTextResponse(told_apart + replicas, media_type="text/plain; version=0.0.4")
 
     async def openapi(self) -> Response:
         return FileResponse(OPENAPI, media_type="application/json")

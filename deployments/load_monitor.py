@@ -171,6 +171,7 @@ class LoadMonitor:
             present=present,
             batch_limit=self._batch_limit(fresh),
             attainment=self._demand.worst(),
+            waiting=load.waiting,
         )
         found = scale(view, self._scale, config.scaling)
         if fresh or self._scale is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deployments.settings import VllmEngine
 
 PROCESSES_GIB = 3.0  # without weights and cache: 1.9 for replica, core and worker, 1.1 for Ray and ours, measured
 BYTES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1}
+LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -65,13 +67,26 @@ def _contradictions(engine: VllmEngine, prefix: str) -> list[Problem]:
         fix = "one decision would have to reach every rank: use 1 and more replicas, or no draft"
         found.append(Problem(field=f"{prefix}.tensor_parallel_size", value=engine.tensor_parallel_size, fix=fix))
     template = engine.chat_template
-    if template is not None and "{" not in template and not Path(template).is_file():
+    if template is not None and not set("{}\n") & set(template) and not _is_template(template):
         found.append(Problem(field=f"{prefix}.chat_template", value=template, fix="no such file"))
     return found
 
 
+def _is_template(name: str) -> bool:
+    """A file, or the name of one that vLLM brings along."""
+    vllm = find_spec("vllm")
+    shipped = [
+        Path(folder) / "transformers_utils/chat_templates"
+        for folder in (vllm and vllm.submodule_search_locations) or ()
+    ]
+    return any((folder / name).is_file() for folder in (Path(), *shipped))
+
+
 def _context(engine: VllmEngine, folders: Mapping[str, Path], prefix: str) -> list[Problem]:
-    """A context that a model was not trained for. Stretched ones (rope scaling) are vLLM's to judge."""
+    """A context that a model was not trained for. Stretched and overridden ones are vLLM's to judge."""
+    allowed = {**os.environ, **engine.env}.get(LONGER, "0") not in {"0", "false", "False"}
+    if allowed or "hf_overrides" in engine.vllm_args:
+        return []
     most = {field: _longest(folder) for field, folder in folders.items()}
     asked = engine.max_model_len or most.get("model")
     if asked is None:
@@ -85,9 +100,14 @@ def _context(engine: VllmEngine, folders: Mapping[str, Path], prefix: str) -> li
 
 def _longest(folder: Path) -> int | None:
     config = _text_config(folder)
-    stretched = config.get("rope_scaling") or "factor" in (config.get("rope_parameters") or {})
+    rope = config.get("rope_parameters") or {}
+    stretched = (
+        config.get("rope_scaling")
+        or "factor" in rope
+        or any("factor" in inner for inner in rope.values() if isinstance(inner, dict))
+    )
     length = config.get("max_position_embeddings")
-    return length if isinstance(length, int) and not stretched else None
+    return length if isinstance(length, int) and not stretched and "model_max_length" not in config else None
 
 
 def _missing(field: str, name: str) -> Problem | None:
@@ -104,7 +124,7 @@ def _missing(field: str, name: str) -> Problem | None:
             if not any(folder.glob(pattern)):
                 return Problem(field=field, value=name, fix=f"the directory has no {what} ({pattern})")
     elif os.environ.get("HF_HUB_OFFLINE") == "1" and folder_of(name) is None:
-        fix = "not a directory and not in the local hub cache, and HF_HUB_OFFLINE=1; give a path or unset it"
+        fix = "not a directory and not in the local hub cache, and HF_HUB_OFFLINE=1; give a path, or set it to 0"
         return Problem(field=field, value=name, fix=fix)
     return None
 
@@ -134,8 +154,8 @@ def _vocabularies(target: Path, draft: Path, field: str, name: str) -> list[Prob
 
 def _text_config(folder: Path) -> dict[str, Any]:
     config = _json(folder / "config.json")
-    nested: dict[str, Any] = config.get("text_config", config)
-    return nested
+    nested = config.get("text_config") or config
+    return nested if isinstance(nested, dict) else config
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 METHODS = ("draft_model", "eagle", "eagle3", "mtp")
@@ -46,7 +45,7 @@ def refusals(config: Any) -> list[str]:
         "enable_lora: vLLM's draft models do not take adapters": config.lora_config is not None,
         "kv_transfer_config: transferred blocks carry no draft keys and values": config.kv_transfer_config is not None,
         "VLLM_USE_V2_MODEL_RUNNER: model runner V2 has no proposer to replace, set VLLM_USE_V2_MODEL_RUNNER=0": (
-            os.environ.get("VLLM_USE_V2_MODEL_RUNNER") == "1"
+            config.use_v2_model_runner
         ),
     }
     found = [reason for reason, refused in checks.items() if refused]

@@ -93,7 +93,7 @@ class Monitor:
         load, look = ReplicaLoad(batch, waiting, 1.0, self._residence_s, 1 << 30), self._scenario.fleet
         expected = outlook(self._later, load, 0.0, {}, ahead(look.forecast, look.start_s)).expected_batch_p90
         worst = float(self._attainment.min()) if self._finished else None
-        seen = ScaleView(now, active + starting, expected, float(batch + waiting), limit, worst)
+        seen = ScaleView(now, active + starting, expected, float(batch + waiting), limit, worst, waiting)
         self._scale = scale(seen, self._scale, settings)
         return self._scale.desired
 

@@ -31,6 +31,7 @@ class ScaleView:
     present: float  # requests running and waiting now, at the door too
     batch_limit: float  # largest batch at which one replica meets the tightest TPOT objective
     attainment: float | None  # of the worst class in the last window; None: nothing finished
+    waiting: float = 0.0  # of `present`, those that nobody serves yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,10 @@ def _loaded(view: ScaleView, settings: ScaleSettings) -> bool:
 
 
 def _crowded(view: ScaleView, settings: ScaleSettings) -> bool:
-    """A miss may be cured by more: not where few are here, and what is missed is remembered from before."""
+    """A miss may be cured by more: not where few are here and none waits, and it is remembered from before."""
     seats = view.replicas * max(view.batch_limit, 1.0)
-    return max(view.expected_batch, view.present) >= settings.down_load * seats
+    many = max(view.expected_batch, view.present) >= settings.down_load * seats
+    return _loaded(view, settings) and (many or view.waiting > 0)
 
 
 def _clip(replicas: int, settings: ScaleSettings) -> int:

@@ -6,6 +6,7 @@ import httpx2 as httpx
 import pytest
 
 from deployments.ingress import Ingress
+from tests.local.scraped import scraped
 
 BODY = {"prompt": "p", "max_tokens": 2}
 
@@ -49,7 +50,7 @@ async def test_the_monitors_outlook_reaches_the_engine(handles: tuple[Any, Any],
 
 async def test_metrics_join_ingress_and_replica(http: httpx.AsyncClient) -> None:
     await http.post("/v1/completions", json=BODY)
-    text = (await http.get("/metrics")).text
+    text = await scraped(http)
     assert 'adaspec_responses_total{route="/v1/completions",status="200"} 1.0' in text
     assert 'vllm:generation_tokens_total{replica="local",model_name="fake"} 2' in text
 

@@ -10,6 +10,7 @@ import pytest
 
 from deployments.ingress import Ingress
 from deployments.settings import AppArgs
+from tests.local.scraped import scraped
 
 PATH = "/v1/completions"
 BODY = {"prompt": "p", "max_tokens": 4}
@@ -101,7 +102,7 @@ async def test_v1_slo_shows_classes_and_what_became_of_them(http: httpx.AsyncCli
     tight = await seen(http, "tight", finished=1)
     assert (tight["arrived"], tight["admitted"], tight["attained"], tight["shed"]) == (1, 1, 1, 0)
     assert tight["tpot_ms"] == 70
-    text = (await http.get("/metrics")).text
+    text = await scraped(http)
     assert 'adaspec_admissions_total{action="serve",reason="fits",slo_class="tight"} 1.0' in text
     assert "adaspec_desired_replicas 1.0" in text
 

@@ -10,6 +10,7 @@ import httpx2 as httpx
 import pytest
 
 from deployments.settings import AppArgs
+from tests.local.scraped import scraped
 from tests.spans import PARENT, SAMPLED, TRACE, written
 
 NOBODY = "http://127.0.0.1:9/v1/traces"  # the discard port: nothing listens
@@ -119,7 +120,7 @@ async def test_spans_are_counted(http: httpx.AsyncClient, handles: tuple[Any, An
     await streamed(http, SAMPLED)
     await handles[0].status.remote()
     await collected(tmp_path, set(TREE))
-    text = await _metrics(http)
+    text = await scraped(http)
     assert 'adaspec_replica_spans_total{replica="local",outcome="exported"} 4.0' in text
     assert 'adaspec_ingress_spans_total{outcome="exported"} 3.0' in text
 
@@ -130,10 +131,6 @@ async def test_an_endpoint_that_is_down_fails_no_request(http: httpx.AsyncClient
         assert "[DONE]" in await streamed(http, SAMPLED)
     await handles[0].status.remote()
     async with asyncio.timeout(20):
-        while FAILED not in (text := await _metrics(http)):  # noqa: ASYNC110 - other threads export
+        while FAILED not in (text := await scraped(http)):  # noqa: ASYNC110 - other threads export
             await asyncio.sleep(0.05)
     assert 'adaspec_ingress_spans_total{outcome="exported"} 0.0' in text
-
-
-async def _metrics(http: httpx.AsyncClient) -> str:
-    return str((await http.get("/metrics")).text)

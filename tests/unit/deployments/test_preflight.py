@@ -124,6 +124,34 @@ def test_what_no_engine_starts_with_is_refused_before_it_is_tried(
     assert said in "; ".join(refused(tmp_path, **engine))
 
 
-@pytest.mark.parametrize("engine", [{}, {"chat_template": "{{ messages }}"}, {"draft": None, "max_model_len": 64}])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {},
+        {"chat_template": "{{ messages }}"},
+        {"chat_template": "messages\n"},
+        {"chat_template": "template_chatml.jinja"},
+        {"draft": None, "max_model_len": 64},
+        {"max_model_len": 65, "env": {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}},
+        {"max_model_len": 65, "vllm_args": {"hf_overrides": {"max_position_embeddings": 128}}},
+    ],
+)
 def test_what_an_engine_starts_with_is_not(tmp_path: Path, engine: dict[str, Any]) -> None:
     assert refused(tmp_path, **engine) == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"model_max_length": 131072},
+        {"rope_scaling": {"factor": 8.0}},
+        {"rope_parameters": {"full_attention": {"factor": 8.0}}},
+        {"text_config": None, "max_position_embeddings": 128},
+    ],
+)
+def test_a_context_that_is_stretched_is_vllms_to_judge(tmp_path: Path, more: dict[str, Any]) -> None:
+    target = model(tmp_path / "t")
+    config = {"vocab_size": 8, "max_position_embeddings": 64} | more
+    (tmp_path / "t" / "config.json").write_text(json.dumps(config))
+    given = {"kind": "vllm", "model": target, "kv_cache_gib": 0.1, "max_model_len": 128}
+    assert preflight.problems(VllmEngine.model_validate(given)) == []

@@ -28,7 +28,7 @@ def config(**changes: Any) -> Any:
         "scheduler_config": {"async_scheduling": False},
         "model_config": {"max_model_len": 2048},
     }
-    plain: dict[str, Any] = {"lora_config": None, "kv_transfer_config": None}
+    plain: dict[str, Any] = {"lora_config": None, "kv_transfer_config": None, "use_v2_model_runner": False}
     for name, value in changes.items():
         section, _, field = name.partition("__")
         if field:
@@ -36,11 +36,6 @@ def config(**changes: Any) -> Any:
         else:
             plain[name] = value
     return SimpleNamespace(**{name: SimpleNamespace(**fields) for name, fields in sections.items()} | plain)
-
-
-@pytest.fixture(autouse=True)
-def v1_runner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("VLLM_USE_V2_MODEL_RUNNER", raising=False)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -79,9 +74,8 @@ def test_what_cannot_run_is_refused_with_its_reason(change: str, value: object, 
     assert reason in refusal
 
 
-def test_the_second_model_runner_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
-    (refusal,) = refusals(config())
+def test_the_second_model_runner_is_refused_whether_asked_for_or_vllms_own_choice() -> None:
+    (refusal,) = refusals(config(use_v2_model_runner=True))
     assert "VLLM_USE_V2_MODEL_RUNNER=0" in refusal
 
 

@@ -7,9 +7,14 @@ SETTINGS = ScaleSettings(min_replicas=1, max_replicas=8, down_after_s=30)
 
 
 def view(
-    at_s: float, replicas: int, batch: float, attainment: float | None = 1.0, present: float | None = None
+    at_s: float,
+    replicas: int,
+    batch: float,
+    attainment: float | None = 1.0,
+    present: float | None = None,
+    waiting: float = 0.0,
 ) -> ScaleView:
-    return ScaleView(at_s, replicas, batch, batch if present is None else present, 16, attainment)
+    return ScaleView(at_s, replicas, batch, batch if present is None else present, 16, attainment, waiting)
 
 
 def test_it_grows_on_the_forecast_while_attainment_is_still_whole() -> None:
@@ -25,6 +30,11 @@ def test_a_miss_remembered_from_before_adds_none_to_the_one_that_is_nearly_idle(
     """After a burst attainment stays low until enough has finished well: it would bounce between one and two."""
     assert scale(view(0, 1, batch=3, attainment=0.9), None, SETTINGS).desired == 1
     assert scale(view(0, 1, batch=9, attainment=0.9), None, SETTINGS).desired == 2
+
+
+def test_first_tokens_that_come_late_want_more_though_seats_are_free() -> None:
+    """Prompts wait for each other's prefill: no batch is too large for a TPOT."""
+    assert scale(view(0, 1, batch=3, attainment=0.9, waiting=2), None, SETTINGS).desired == 2
 
 
 def test_it_shrinks_one_at_a_time_and_only_after_a_quiet_spell() -> None:
