@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,5 @@ async def test_whatever_the_monitor_is_lost_with_reporting_goes_on(
     monitor.exchange.remote = lost
     await replica._report(await replica.status())
     await replica._tell(lost(None))
+    assert re.search(r"^adaspec_exchange_failures_total [1-9]", await replica.exposition(), re.MULTILINE)
+    await replica.check_health()  # raises once reporting has ended
