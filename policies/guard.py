@@ -210,7 +210,8 @@ def valid_plan(plan: StepPlan, view: StepView) -> StepPlan:
     if not isinstance(plan.reason, str):
         raise Impossible(f"reason = {plan.reason!r} is not a string")
     if plan.cut is not None:
-        plan = replace(plan, cut=_valid_cut(plan.cut))
+        cut = _valid_cut(plan.cut)
+        plan = plan if cut is plan.cut else replace(plan, cut=cut)
     if plan.k_by_request is None:
         return plan if k == plan.k and type(plan.k) is int else replace(plan, k=k)
     return replace(plan, k=k, k_by_request=_lengths(plan.k_by_request, view.batch, view.k_max, "k_by_request"))
