@@ -40,10 +40,8 @@ class Demand:
         if at_s - self.arrivals.at_s >= TICK_S:
             self.arrivals, self._new = observed(self.arrivals, self._new, at_s, config.outlook), 0
         if at_s - self.trend.at_s >= max(TICK_S, TREND_TICKS * config.start_s):
-            self.trend, self._lately = (
-                observed(self.trend, self._lately, at_s, ahead(config.outlook, config.start_s)),
-                0,
-            )
+            memory = ahead(config.outlook, config.start_s)
+            self.trend, self._lately = observed(self.trend, self._lately, at_s, memory), 0
         oldest_s = at_s - config.forget_after_s
         self._doors = {name: door for name, door in self._doors.items() if door[1] >= oldest_s}
         self._age(at_s, config.attainment_memory_s)

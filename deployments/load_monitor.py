@@ -14,12 +14,11 @@ from deployments.settings import MonitorConfig
 from deployments.slo_status import DoorAnswer, DoorReport, SloStatus
 from deployments.status import Exchanged, FleetStatus, ReplicaStatus, SeenReplica
 from policies.exchange import LoadOutlook
-from policies.fleet.outlook import Arrivals, ReplicaLoad, ahead, observed, outlook
+from policies.fleet.outlook import UNBOUNDED, Arrivals, ReplicaLoad, batch_ahead, observed, outlook
 from policies.fleet.scale import Scale, ScaleView, scale
 from policies.fleet.track import ReplicaFigures, Track, figures
 
 TICK_S = 0.2  # arrivals are counted over at least this long
-UNBOUNDED = 1 << 30  # seats of a fleet that may grow
 
 
 class LoadMonitor:
@@ -163,7 +162,7 @@ class LoadMonitor:
         config, fresh = self._live.now, self._fresh()
         load = self._load(fresh, 1.0, UNBOUNDED)
         present = float(load.batch + load.waiting)
-        later = outlook(self._demand.trend, load, 0.0, {}, ahead(config.outlook, config.start_s)).expected_batch_p90
+        later = batch_ahead(self._demand.trend, load, config.outlook, config.start_s)
         view = ScaleView(
             at_s=time.monotonic(),
             replicas=self._there(fresh),

@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 
 from deployments.memory import GIB, available_gib, total_gib
-from deployments.problems import Problem
+from deployments.problems import Problem, of_draft
 from deployments.settings import VllmEngine
 
 PROCESSES_GIB = 3.0  # without weights and cache: 1.9 for replica, core and worker, 1.1 for Ray and ours, measured
@@ -59,10 +59,7 @@ class Damaged(ValueError):
 
 def _contradictions(engine: VllmEngine, prefix: str) -> list[Problem]:
     """Settings that no engine starts with."""
-    found = []
-    if engine.draft is None and engine.safe_policy.name != "off":
-        fix = "needs a draft model: set args.engine.draft, or use off"
-        found.append(Problem(field=f"{prefix}.safe_policy.name", value=engine.safe_policy.name, fix=fix))
+    found = of_draft(engine.safe_policy, engine.draft, f"{prefix}.safe_policy")
     if engine.draft is not None and engine.tensor_parallel_size > 1:
         fix = "one decision would have to reach every rank: use 1 and more replicas, or no draft"
         found.append(Problem(field=f"{prefix}.tensor_parallel_size", value=engine.tensor_parallel_size, fix=fix))

@@ -50,6 +50,14 @@ def of_policy(spec: PolicySpec, k_max: int, prefix: str = "policy") -> list[Prob
     return []
 
 
+def of_draft(spec: PolicySpec, draft: str | None, field: str) -> list[Problem]:
+    """Without a draft there is only the policy `off`."""
+    if draft is not None or spec.name == "off":
+        return []
+    fix = "needs a draft model: set args.engine.draft, or use off"
+    return [Problem(field=f"{field}.name", value=spec.name, fix=fix)]
+
+
 def of_refusal(spec: PolicySpec, said: str) -> Problem:
     """What an engine said of a policy; like `PolicyError` it begins with the field, if it knows one."""
     field, _, fix = said.partition(": ")

@@ -14,7 +14,7 @@ from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 from deployments import preflight
 from deployments.access import keys
 from deployments.config_file import joined, not_plain, read
-from deployments.problems import Problem, of_policy, of_validation, short
+from deployments.problems import Problem, of_draft, of_policy, of_validation, short
 from deployments.profile import profile
 from deployments.settings import USER_CONFIGS, AppArgs, IngressConfig, ReplicaConfig, Speculation, VllmEngine
 
@@ -103,10 +103,9 @@ def _deployment(deployment: Mapping[str, Any], at: str, engine: Speculation | No
         return found
     config = model.model_validate(given)
     if isinstance(config, ReplicaConfig):
-        if isinstance(engine, VllmEngine) and engine.draft is None and config.policy.name != "off":
-            fix = "needs a draft model: set args.engine.draft, or use off"
-            return [Problem(field=f"{at_config}.policy.name", value=config.policy.name, fix=fix)]
-        return of_policy(config.policy, MOST_K if engine is None else engine.k_max, f"{at_config}.policy")
+        field, k_max = f"{at_config}.policy", MOST_K if engine is None else engine.k_max
+        undrafted = of_draft(config.policy, engine.draft, field) if isinstance(engine, VllmEngine) else []
+        return undrafted or of_policy(config.policy, k_max, field)
     return _ingress(config, at_config, engine) if isinstance(config, IngressConfig) else []
 
 

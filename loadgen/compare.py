@@ -130,9 +130,7 @@ def compare(baseline: Path, other: Path, margin: float, block_s: float, seed: in
         raise ValueError(f"{baseline} has {len(left)} runs, {other} {len(right)}: rounds come in pairs")
     for a, b in zip(left, right, strict=True):
         _require_same(a, b)
-    arrivals = left[0].scenario.arrivals
-    closed = arrivals if isinstance(arrivals, Closed) else None
-    return judge([a.table for a in left], [b.table for b in right], margin, block_s, seed, closed)
+    return judge([a.table for a in left], [b.table for b in right], margin, block_s, seed, _loop(left[0]))
 
 
 def judge(
@@ -165,29 +163,26 @@ def runs(folder: Path) -> list[Run]:
 
 def _require_same(a: Run, b: Run) -> None:
     same_times = len(a.table) == len(b.table) and np.allclose(a.table.at_s, b.table.at_s, atol=1e-6)
-    found = {name: (getattr(a.scenario, name), getattr(b.scenario, name)) for name in SAME}
-    found["arrivals"] = (_arrivals(a), _arrivals(b))
+    found: dict[str, tuple[Any, Any]] = {name: (getattr(a.scenario, name), getattr(b.scenario, name)) for name in SAME}
+    found["arrivals"] = (_loop(a), _loop(b))
     found["prompts"] = (_prompts(a), _prompts(b))
     differing = ", ".join(name for name, (left, right) in found.items() if left != right)
-    if not differing and not (same_times or _closed(a)):
+    if not differing and not same_times and _loop(a) is None:
         differing = "arrival times"
     if differing or not np.array_equal(a.table.slo_class, b.table.slo_class):
         text = f"{a.folder} and {b.folder} are of different requests: use the same scenario and seed"
         raise ValueError(f"{text} ({differing or 'classes'} differ)")
 
 
-def _arrivals(run: Run) -> Any:
-    """A closed loop's; an open one's times are compared themselves."""
-    return run.scenario.arrivals if _closed(run) else "open"
+def _loop(run: Run) -> Closed | None:
+    """None: an open one, whose times are compared themselves."""
+    arrivals = run.scenario.arrivals
+    return arrivals if isinstance(arrivals, Closed) else None
 
 
 def _prompts(run: Run) -> Prompts:
     """Where the file lies is the machine's."""
     return run.scenario.prompts.model_copy(update={"path": Path(run.scenario.prompts.path.name)})
-
-
-def _closed(run: Run) -> bool:
-    return run.scenario.arrivals.kind == "closed"
 
 
 def _statistic(name: str, side: Sequence[Table], block: IntArray, closed: Closed | None) -> Statistic:

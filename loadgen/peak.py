@@ -65,15 +65,18 @@ def run(args: Namespace) -> int:
 
 def best_of(tried: Mapping[float, float], slo: float) -> float | None:
     """The highest rate that attained below every rate that did not."""
-    lowest_bad = min((rate for rate, share in tried.items() if share < slo), default=float("inf"))
-    return max((rate for rate, share in tried.items() if share >= slo and rate < lowest_bad), default=None)
+    failed = _lowest_failed(tried, slo)
+    return max((rate for rate, share in tried.items() if share >= slo and rate < failed), default=None)
 
 
 def is_complete(tried: Mapping[float, float], slo: float, precision: float) -> bool:
     """A rate that failed lies within `precision` of the best: otherwise a higher one may attain too."""
     best = best_of(tried, slo)
-    failed = min((rate for rate, share in tried.items() if share < slo), default=float("inf"))
-    return best is not None and failed <= best * (1 + precision)
+    return best is not None and _lowest_failed(tried, slo) <= best * (1 + precision)
+
+
+def _lowest_failed(tried: Mapping[float, float], slo: float) -> float:
+    return min((rate for rate, share in tried.items() if share < slo), default=float("inf"))
 
 
 class _Stop(Exception):

@@ -139,6 +139,10 @@ class Session:
         return self._schedule.scenario.duration_s + self._schedule.scenario.drain_s
 
     @property
+    def _headers(self) -> dict[str, str]:
+        return bearer(self._options.api_key)
+
+    @property
     def _command(self) -> list[str]:
         """As it was given, but for the key: it goes into pages that are shown around."""
         key = self._options.api_key
@@ -154,9 +158,8 @@ class Session:
         options.loadgen_workers = (
             sorted(w.id for w in self._environment.runner.clients.ready) if self._is_master else []
         )
-        options.loadgen_model = self._schedule.scenario.model or first_model(
-            self._environment.host, bearer(options.api_key)
-        )
+        host, model = self._environment.host, self._schedule.scenario.model
+        options.loadgen_model = model or first_model(host, self._headers)
         options.loadgen_start_at = time.time() + (WORKERS_LEAD_S if self._is_master else LEAD_S)
 
     def _share(self) -> tuple[int, int]:
@@ -165,9 +168,8 @@ class Session:
 
     def _own_share(self) -> Dispatcher:
         index, of = self._share()
-        options = self._options
-        headers = bearer(options.api_key)
-        client = Client(self._environment.host, self._schedule.scenario, options.loadgen_model, headers)
+        model = self._options.loadgen_model
+        client = Client(self._environment.host, self._schedule.scenario, model, self._headers)
         return Dispatcher(self._schedule.requests[index::of], client, self._clock, self._record)
 
     def _cut_off(self) -> None:
@@ -211,7 +213,7 @@ class Session:
         if self._schedule.scenario.metrics_every_s is None:
             return
         try:
-            body = get(self._environment.host, "/metrics", headers=bearer(self._options.api_key))
+            body = get(self._environment.host, "/metrics", headers=self._headers)
             self._samples.append(counters.sample(body, self._clock()))
         except OSError as error:
             self._progress.no_counters(str(error))

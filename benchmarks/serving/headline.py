@@ -28,11 +28,11 @@ def headline(chosen: Mapping[str, Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     titles = ["load", *RIVALS, "attainment, of all arms"]
-    lines = [f"\n## The default to the best of each kind\n\n{TEXT}\n", _line(titles), "|---" * len(titles) + "|"]
+    lines = [f"\n## The default to the best of each kind\n\n{TEXT}\n", line_of(titles), "|---" * len(titles) + "|"]
     for load, row in rows.items():
         kinds = [[arm.name for arm in ARMS if arm.name in row and is_one(arm)] for is_one in RIVALS.values()]
         shown = [_hardest(row, names, "goodput") for names in kinds] + [_hardest(row, list(row), "attainment")]
-        lines.append(_line([load, *shown]))
+        lines.append(line_of([load, *shown]))
     return "\n".join(lines) + "\n"
 
 
@@ -44,5 +44,6 @@ def _hardest(row: Mapping[str, Any], names: list[str], metric: str) -> str:
     return f"{INTERVAL.format(**row[name][metric])} {name}"
 
 
-def _line(cells: list[str]) -> str:
+def line_of(cells: list[str]) -> str:
+    """A row of a table in Markdown."""
     return "| " + " | ".join(cells) + " |"

@@ -11,7 +11,7 @@ from matplotlib import rc_context
 
 from benchmarks.serving.arms import ARMS
 from benchmarks.serving.finished import BASELINE, CHOSEN, cells, of_chosen, ratios
-from benchmarks.serving.headline import INTERVAL, headline
+from benchmarks.serving.headline import INTERVAL, headline, line_of
 from benchmarks.serving.picture import picture
 
 AGAINST = ("goodput", "attainment", "TPOT p90", "TTFT p90")
@@ -71,7 +71,7 @@ def _against(chosen: Mapping[str, Mapping[str, Any]], metric: str) -> str:
     for arm in arms:
         found = [chosen[load].get(arm) for load in loads]
         shown = ["-" if row is None else INTERVAL.format(**row[metric]) for row in found]
-        lines.append("| " + " | ".join([arm, *shown]) + " |")
+        lines.append(line_of([arm, *shown]))
     return "\n".join(lines) + "\n"
 
 
@@ -82,11 +82,11 @@ def _by_class(numbers: dict[str, dict[str, Any]]) -> str:
         return ""
     slo_ms = every[0]["tpot_slo_ms"]
     titles = ["load", "arm", *(f"{c}: attained, TPOT p90 ms (objective {_figure(ms)})" for c, ms in slo_ms.items())]
-    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    lines = [line_of(titles), "|---" * len(titles) + "|"]
     for load, row in numbers.items():
         for arm, f in row.items():
             shown = [f"{_percent(f['by_class'][c])}, {_figure(f['tpot_p90_ms'][c])}" for c in slo_ms]
-            lines.append("| " + " | ".join([load, arm, *shown]) + " |")
+            lines.append(line_of([load, arm, *shown]))
     return "\n".join(lines) + "\n"
 
 
@@ -97,10 +97,10 @@ def _by_k(numbers: dict[str, dict[str, Any]]) -> str:
         return ""
     ks = sorted({int(k) for _, _, steps in rows for k in steps})
     titles = ["load", "arm", *(f"K = {k}" for k in ks)]
-    lines = ["\n## Steps by K\n", "| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    lines = ["\n## Steps by K\n", line_of(titles), "|---" * len(titles) + "|"]
     for load, arm, steps in rows:
         shares = [steps.get(str(k), 0) / sum(steps.values()) for k in ks]
-        lines.append("| " + " | ".join([load, arm, *map(_percent, shares)]) + " |")
+        lines.append(line_of([load, arm, *map(_percent, shares)]))
     return "\n".join(lines) + "\n"
 
 
@@ -111,7 +111,7 @@ def _row(load: str, arm: str, f: dict[str, Any], ratio: dict[str, Any] | None) -
     own = [_figure(f.get(name)) for name in ("decide_ms", "switches_per_min")]
     own.append(_percent(f["foreign_share"]))
     shown = [_figure(f["goodput_tokens_per_s"]), goodput, _percent(f["attainment"]), _figure(f["tokens_per_s"])]
-    return "| " + " | ".join([load, arm, str(f["rounds"]), *shown, *times, _figure(f["k"]), wasted, *own]) + " |\n"
+    return line_of([load, arm, str(f["rounds"]), *shown, *times, _figure(f["k"]), wasted, *own]) + "\n"
 
 
 def _percent(share: float | None) -> str:

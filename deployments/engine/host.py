@@ -193,9 +193,7 @@ class PolicyHost:
         if drafting.teaches or seen.prefill_tokens:
             self._guard.attempt(lambda: self.models.observe(answer))
             self._watchdog.take_step_s()  # learning is the engine's time, not the policy's: it must not trip its limit
-        if (
-            drafting.guard is self._guard
-        ):  # a policy that came in between did not plan this, and may need what is not here
+        if drafting.guard is self._guard:  # one that came in between did not plan this, and may need what is not here
             self._guard.feedback(answer)
         self.telemetry.verified(answer, predicted_s)
         lag = drafting.view.draft_lag_tokens[rows]

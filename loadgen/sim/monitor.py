@@ -10,7 +10,7 @@ from loadgen.sim.record import Record
 from loadgen.sim.replica import Replica
 from loadgen.sim.scenario import Scenario
 from loadgen.sim.workload import Workload
-from policies.fleet.outlook import Arrivals, ReplicaLoad, ahead, observed, outlook
+from policies.fleet.outlook import UNBOUNDED, Arrivals, ReplicaLoad, ahead, batch_ahead, observed, outlook
 from policies.fleet.scale import Scale, ScaleView, scale
 from policies.fleet.steptime import StepTrend
 from policies.fleet.views import FleetView
@@ -90,8 +90,8 @@ class Monitor:
         per_step = float(self._per_step[:active].mean())
         limit = self._trend.batch_limit(tightest * per_step, self._scenario.truth.seats)
         batch, waiting = int(self._batch[:active].sum()), int(self._waiting[:active].sum())
-        load, look = ReplicaLoad(batch, waiting, 1.0, self._residence_s, 1 << 30), self._scenario.fleet
-        expected = outlook(self._later, load, 0.0, {}, ahead(look.forecast, look.start_s)).expected_batch_p90
+        load, fleet = ReplicaLoad(batch, waiting, 1.0, self._residence_s, UNBOUNDED), self._scenario.fleet
+        expected = batch_ahead(self._later, load, fleet.forecast, fleet.start_s)
         worst = float(self._attainment.min()) if self._finished else None
         seen = ScaleView(now, active + starting, expected, float(batch + waiting), limit, worst, waiting)
         self._scale = scale(seen, self._scale, settings)

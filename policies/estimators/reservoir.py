@@ -70,9 +70,7 @@ class Reservoir:
         weight = self._weights()
         x = self._x[:used] / self._y[:used, None]  # relative error: every time is 1
         scale = _weighted_median(x @ self._prior, weight)
-        prior = (
-            self._prior / scale if scale > 0 else np.zeros_like(self._prior)
-        )  # one that says nothing of these shapes
+        prior = self._prior / scale if scale > 0 else np.zeros_like(self._prior)  # it says nothing of these shapes
         moment = weight @ x
         gram = (x.T * weight) @ x
         most = prior.max()

@@ -11,6 +11,7 @@ from policies.exchange import LoadOutlook
 from policies.fleet.views import FleetSettings
 
 P90 = 1.2816  # standard normal quantile
+UNBOUNDED = 1 << 30  # seats of a fleet that may grow
 
 
 class OutlookSettings(FleetSettings):
@@ -97,3 +98,8 @@ def outlook(
         waiting=load.waiting,
         attainment=attainment,
     )
+
+
+def batch_ahead(trend: Arrivals, load: ReplicaLoad, settings: OutlookSettings, start_s: float) -> float:
+    """P90 of the fleet's batch once a replica that starts now would be ready. `trend`: observed under `ahead`."""
+    return outlook(trend, load, 0.0, {}, ahead(settings, start_s)).expected_batch_p90
