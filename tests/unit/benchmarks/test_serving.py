@@ -47,6 +47,11 @@ def test_a_finished_run_is_not_run_again_unless_invalid_or_disturbed(tmp_path: P
     assert not job.done
     (tmp_path / "result.json").write_text(json.dumps({"valid": True}))
     assert job.done
+    (tmp_path / "pace.json").write_text(json.dumps({"slowness": [1.0, 1.05]}))
+    assert job.done
+    (tmp_path / "pace.json").write_text(json.dumps({"slowness": [1.0, 1.3]}))
+    assert not job.done
+    (tmp_path / "pace.json").unlink()
     (tmp_path / "engine.json").write_text(json.dumps({"foreign_share": 0.5}))
     assert not job.done
 
