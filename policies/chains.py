@@ -65,10 +65,12 @@ def surely_worth(promise: FloatArray, mean: float, price: float) -> bool:
 class ChainMemory:
     """The last `size` drafted chains' top-1 probabilities, by slot; slots not drafted keep an older chain's.
 
-    The spread matters as much as the mean: pruning keeps the sure half of a batch, whatever the average says.
+    The spread matters as much as the mean: pruning keeps the sure half of a batch, whatever the average says. Many,
+    because requests differ more than steps do: judged by one request's last steps, a hard one would end drafting, and
+    nothing would be learned of the next.
     """
 
-    def __init__(self, k_max: int, size: int = 64, mean_logit: float = 1.0, spread: float = 1.0) -> None:
+    def __init__(self, k_max: int, size: int = 512, mean_logit: float = 1.0, spread: float = 1.0) -> None:
         """Starts with logistic quantiles around `mean_logit`, in a different order at each slot."""
         quantiles = (np.arange(size) + 0.5) / size
         order = (np.arange(size)[:, None] * (2 * np.arange(k_max) + 1)) % size
@@ -89,11 +91,13 @@ class ChainMemory:
         self._since += 1
 
     def stale(self, steps: int) -> bool:
-        """Whether chains of `steps` steps came in since `yields`."""
-        return self._since >= steps
+        """Whether chains of `steps` steps came in since it last said so."""
+        if self._since < steps:
+            return False
+        self._since = 0
+        return True
 
     def yields(self, confident: Callable[[Mapping[Feature, FloatArray]], FloatArray]) -> Yields:
-        self._since = 0
         return Yields.of(confident({"top1": self._top1}))
 
     def snapshot(self) -> dict[str, Any]:

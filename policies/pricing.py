@@ -12,6 +12,8 @@ from policies.prompts import Prompts
 
 NUDGE = 0.1
 """More verified tokens per request, to see what one more costs."""
+SOME = 1e-9
+"""Verified tokens that are not none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,10 @@ def price(cost: CostModel, load: StepLoad, yields: Yields, k_most: int, prompts:
     more = NUDGE * load.batch
     nudged_s = float(prompts.step_s(cost, load, k, verified[at, k] + more))
     passes_s = np.diff(prompts.step_s(cost, load, ks, verified[at, [k]]))
-    lost_s = humps(verified[at, : k + 1], prompts.step_s(cost, load, k, verified[at, : k + 1]))
+    lengths = np.maximum(
+        verified[at, : k + 1], SOME
+    )  # what verifying at all costs is no hump: it is paid from the first
+    lost_s = humps(lengths, prompts.step_s(cost, load, k, lengths))
     passes_s[:k] -= lost_s[:k]
     return Price(
         k=k,

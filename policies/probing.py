@@ -10,6 +10,33 @@ CREDIT = 0.25
 machine that stalled in its first drafting steps would look too dear to be looked at again for long."""
 
 
+class Reminder:
+    """When to decode a step plainly although drafting pays.
+
+    What plain decoding takes is otherwise worked out from steps that verify drafts, and a tenth too much of it decides
+    where drafting gains little. After 8 steps, then twice as long each time, at last every 128.
+    """
+
+    FIRST, LAST = 8, 128
+
+    def __init__(self) -> None:
+        self._after, self._drafted = self.FIRST, 0
+
+    def due(self, *, drafting: bool) -> bool:
+        """Counts one step; whether its drafting should be left out."""
+        self._drafted = self._drafted + 1 if drafting else 0
+        if self._drafted < self._after:
+            return False
+        self._after, self._drafted = min(2 * self._after, self.LAST), 0
+        return True
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"after": self._after, "drafted": self._drafted}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._after, self._drafted = int(state["after"]), int(state["drafted"])
+
+
 class ProbeBudget:
     """Saves up a share of the time spent at K = 0; a probe is due when it pays for the probe's extra time.
 

@@ -41,7 +41,9 @@ class Prompts:
         alone_s = cost.step_s(load, k, verified)
         if self._tokens < 1.0:
             return alone_s
-        more_s = cost.step_s(load, k, np.add(verified, self._tokens / self._steps)) - alone_s
+        prompts = load.prefill_tokens + round(self._tokens / self._steps)
+        beside = StepLoad(load.batch, load.context_tokens, prompts, load.lag_tokens)
+        more_s = cost.step_s(beside, k, verified) - alone_s
         return np.asarray(alone_s / np.maximum(1.0 - more_s * (self._steps / self._seconds), 0.1))
 
     def snapshot(self) -> dict[str, Any]:

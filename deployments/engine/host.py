@@ -309,7 +309,7 @@ class PolicyHost:
         return getattr(self._guard.policy, "never_drafts", False)
 
     def _teaches(self, drafting: Drafting) -> bool:
-        batch = drafting.view.batch
+        batch = 0 if drafting.k else drafting.view.batch  # the first plain step after drafts is like none before it
         if drafting.k or batch != self._batch or self._never_drafts:
             self._alike, self._batch = 0, batch
             return True

@@ -87,7 +87,7 @@ def _overheads_ms(found: Findings, shapes: list[Shape], profile: Profile) -> dic
     c = profile.coefficients
     return {
         "engine outside the worker, a step": 1e3 * c.overhead_s,
-        "drafting at all, a step": 1e3 * c.draft_start_s,
+        "drafting at all, a step": 1e3 * (c.draft_start_s + c.verify_start_s),
         "catch-up, per token missing from the draft's cache": 1e3 * c.catch_up_s,
         "switching from K = 0 back on, a step (median over shapes)": _switching_ms(shapes),
         "sampling at temperature 1, per request and step": _sampler_ms(found.sampled, shapes),

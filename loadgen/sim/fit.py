@@ -38,7 +38,7 @@ def profile(truth: Truth, k_max: int) -> Iterator[StepFeedback]:
 
 def _step(truth: Truth, batch: int, context_tokens: int, k: int, prefill_tokens: int) -> StepFeedback:
     draft_s = truth.draft_s(k, batch, context_tokens, 0)
-    verify_s = truth.verify_s(batch * (k + 1) + prefill_tokens, batch, context_tokens)
+    verify_s = truth.verify_s(batch * (k + 1) + prefill_tokens, batch, context_tokens, drafts=k > 0)
     lengths = np.full(batch, k)
     return StepFeedback(
         step=0,

@@ -191,7 +191,8 @@ class Replica:
             self.phase = Phase.IDLE
             return None
         context = self._context + sum(c.prompt.done for c in self._chunks)
-        busy = self._truth.verify_s(tokens, self.batch.n + len(self._chunks), context)
+        drafts = self._drafts is not None and bool(self._drafts.lengths.any())
+        busy = self._truth.verify_s(tokens, self.batch.n + len(self._chunks), context, drafts=drafts)
         self._verify_s = busy * self._jitter()
         self.phase = Phase.VERIFYING
         return now + self._verify_s

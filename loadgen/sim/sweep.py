@@ -133,6 +133,7 @@ def _truth(c: LinearCoefficients, batch: int) -> Truth:
         source="a profile of `make profile`",
         target=Forward(fixed_s=c.target_delta_s, token_s=c.target_gamma_s, request_s=request_s),
         draft=Forward(fixed_s=c.draft_delta_s, token_s=c.catch_up_s, request_s=max(draft_request_s - c.catch_up_s, 0)),
+        verify_first_s=c.verify_start_s,
         draft_first_s=c.draft_start_s,
         overhead_s=c.overhead_s,
         noise=NOISE,

@@ -31,6 +31,7 @@ class Truth(Settings):
     source: str
     target: Forward
     draft: Forward
+    verify_first_s: float = Field(default=0.0, ge=0, description="once a step that verifies draft tokens")
     draft_first_s: float = Field(default=0.0, ge=0, description="once a step with drafts, beside the passes")
     overhead_s: float = Field(default=0.0, ge=0, description="scheduler, executor, transport; once a step")
     noise: float = Field(default=0.03, ge=0, le=1, description="coefficient of variation of a step's time")
@@ -40,11 +41,12 @@ class Truth(Settings):
     offload_kv_tokens: int = Field(default=0, ge=0, description="context tokens gained while the draft is offloaded")
     reload_s: float = Field(default=0.0, ge=0, description="from asking the draft back to having it")
 
-    def verify_s(self, tokens: float, batch: float, context_tokens: float) -> float:
-        return self.overhead_s + self.target.seconds(tokens, batch, context_tokens)
+    def verify_s(self, tokens: float, batch: float, context_tokens: float, *, drafts: bool = False) -> float:
+        """A pass of `tokens`; with `drafts`, some of them are draft tokens."""
+        return self.overhead_s + self.target.seconds(tokens, batch, context_tokens) + drafts * self.verify_first_s
 
     def verify_each_s(self, tokens: FloatArray, batch: int, context_tokens: int) -> FloatArray:
-        """`verify_s` for many token counts at once."""
+        """`verify_s` without drafts for many token counts at once."""
         t = self.target
         memory_s = t.weights_s + t.context_s * context_tokens
         return self.overhead_s + t.fixed_s + t.request_s * batch + np.maximum(memory_s, t.token_s * tokens)

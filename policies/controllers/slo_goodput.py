@@ -26,7 +26,7 @@ from policies.estimators.slo import deadline_s, needed_tokens
 from policies.exchange import LoadOutlook
 from policies.models import StepLoad
 from policies.pricing import Price, price
-from policies.probing import ProbeBudget
+from policies.probing import ProbeBudget, Reminder
 from policies.prompts import Prompts
 from policies.survival import Ranking, cut_off, prefix_survival, usable_slots
 
@@ -78,7 +78,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self.stops_early = params.early_stop
         self._chains = ChainMemory(context.k_max)
         self._yields = self._chains.yields(self._confident)
-        self._probe = ProbeBudget(params.probe_share)
+        self._probe, self._reminder = ProbeBudget(params.probe_share), Reminder()
         self._drafting, self._episode = False, 0
         self._dwell = params.dwell_steps
         self._prompts = Prompts()
@@ -106,7 +106,10 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
             self._price = price(self.context.models.cost, load, self._yields, k, self._prompts)
             self._priced_for, self._promise = key, None
         found = self._price
-        if not self._worth_drafting(found.rate, found.plain_rate):
+        drafting = self._worth_drafting(found.rate, found.plain_rate)
+        if self._reminder.due(drafting=drafting):
+            return StepPlan(k=0, reason="probe")
+        if not drafting:
             return self._stay_plain(view)
         self._weights = self._urgency(view, found.step_s, found.tokens)
         self._worths, self._slots = np.empty((k, view.batch)), 0
@@ -245,6 +248,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         return {
             "chains": self._chains.snapshot(),
             "probe": self._probe.snapshot(),
+            "reminder": self._reminder.snapshot(),
             "drafting": self._drafting,
             "episode": self._episode,
             "dwell": self._dwell,
@@ -254,6 +258,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
     def restore(self, state: Mapping[str, Any]) -> None:
         self._chains.restore(state["chains"])
         self._probe.restore(state["probe"])
+        self._reminder.restore(state["reminder"])
         self._drafting, self._episode = bool(state["drafting"]), int(state["episode"])
         self._dwell = float(state["dwell"])
         self._prompts.restore(state["prompts"])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.probing import ProbeBudget
+from policies.probing import ProbeBudget, Reminder
 
 pytestmark = pytest.mark.unit
 
@@ -49,3 +49,14 @@ def test_a_probe_that_stalls_is_owed_no_further_than_it_was_believed() -> None:
     budget = ProbeBudget(0.01)
     tried = [step for step in range(100) if probe(budget, believed_s=0.005, true_s=30.0)]
     assert len(tried) >= 8
+
+
+def test_plain_steps_among_drafts_grow_rare() -> None:
+    reminder = Reminder()
+    plain = [step for step in range(1, 600) if reminder.due(drafting=True)]
+    assert plain == [8, 24, 56, 120, 248, 376, 504]
+
+
+def test_who_decodes_plainly_needs_no_reminder() -> None:
+    reminder = Reminder()
+    assert not any(reminder.due(drafting=step % 7 > 0) for step in range(1, 100))

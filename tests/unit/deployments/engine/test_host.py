@@ -112,6 +112,18 @@ def test_steps_without_drafts_that_are_alike_teach_every_eighth_time() -> None:
     assert (pupil.taught, pupil.asked) == (17, 10)  # every step with drafts teaches, every fourth is predicted
 
 
+def test_a_single_plain_step_among_drafts_teaches() -> None:
+    loop, pupil = taught_by("fixed", k=1)
+    loop.run(3)
+    loop.host.set_policy("fixed", {"k": 0})
+    loop.run(2)
+    loop.host.set_policy("fixed", {"k": 1})
+    loop.run(1)
+    loop.host.set_policy("fixed", {"k": 0})
+    loop.run(1)
+    assert pupil.taught == 3 + 1 + 1 + 1  # the second plain step in a row says nothing new
+
+
 def test_a_prompt_beside_a_plain_step_always_teaches() -> None:
     loop, pupil = taught_by("fixed", batch=1, k=0)
     loop.run(2)

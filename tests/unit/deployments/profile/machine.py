@@ -10,7 +10,9 @@ from policies.estimators.cost import LinearCoefficients, LinearCost
 from policies.models import StepLoad
 
 LIMITS = Limits(k_max=5, max_batch=32, max_model_len=1024, kv_tokens=32_768)
-TRUE = LinearCoefficients(target_alpha_s=2e-7, target_gamma_s=2.3e-4, target_delta_s=4.8e-3, request_s=1e-4)
+TRUE = LinearCoefficients(
+    target_alpha_s=2e-7, target_gamma_s=2.3e-4, target_delta_s=4.8e-3, request_s=1e-4, verify_start_s=8e-4
+)
 
 
 def rows(noise: float = 0.0, seed: int = 0, slow: float = 1.0) -> list[list[float]]:

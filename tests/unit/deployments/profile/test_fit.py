@@ -10,7 +10,8 @@ from deployments.profile.shapes import disturbed_share, shapes_of
 from policies.estimators.cost import LinearCost
 from tests.unit.deployments.profile.machine import TRUE, rows
 
-FITTED = ("target_gamma_s", "request_s", "draft_delta_s", "draft_gamma_s", "draft_start_s", "catch_up_s", "overhead_s")
+DRAFT = ("draft_delta_s", "draft_gamma_s", "draft_start_s", "catch_up_s")
+FITTED = ("target_gamma_s", "request_s", "verify_start_s", *DRAFT, "overhead_s")
 
 
 def test_known_coefficients_are_recovered() -> None:

@@ -21,6 +21,9 @@ def test_dearer_shapes_cost_more_and_no_draft_costs_nothing(name: str) -> None:
     each = truth.verify_each_s(np.array([8.0, 4000.0]), 8, 800)
     assert each == pytest.approx([truth.verify_s(8, 8, 800), truth.verify_s(4000, 8, 800)])
     assert each[1] > each[0]
+    late = truth.model_copy(update={"verify_first_s": 0.002})
+    assert late.verify_s(8, 8, 800, drafts=True) == pytest.approx(truth.verify_s(8, 8, 800) + 0.002)
+    assert late.verify_s(8, 8, 800) == truth.verify_s(8, 8, 800)
 
 
 def test_the_cpu_preset_gives_the_measured_steps_back() -> None:

@@ -25,9 +25,13 @@ def play(policy: Any, view: StepView, chance: float, steps: int = 40, seed: int 
 
 
 def settled_k(chance: float, batch: int, models: Models | None = None, **params: Any) -> float:
-    """Mean K once the policy knows its draft."""
+    """Mean K once the policy knows its draft, but for steps that only see what a plain one takes."""
     policy = make("slo_goodput", models or linear_models(), **params)
-    return float(np.mean([step.k for step in play(policy, make_view(batch), chance)[20:]]))
+    return float(np.mean([step.k for step in decided(play(policy, make_view(batch), chance)[20:])]))
+
+
+def decided(steps: list[Step]) -> list[Step]:
+    return [step for step in steps if step.k or step.plan.reason != "probe"]
 
 
 def test_drafts_far_when_it_pays_and_not_at_all_when_it_cannot() -> None:
@@ -182,8 +186,23 @@ def test_a_probe_finds_out_that_drafting_pays_again() -> None:
     policy = make("slo_goodput", linear_models())
     play(policy, make_view(16), 0.05, 60)
     assert play(policy, make_view(16), 0.05, 5)[-1].k == 0
-    ks = [step.k for step in play(policy, make_view(16), 0.95, 200)]
+    ks = [step.k for step in decided(play(policy, make_view(16), 0.95, 200))]
     assert min(ks[-20:]) >= 4
+
+
+def test_what_a_plain_step_takes_is_looked_at_while_drafting_pays() -> None:
+    """The rest is worked out from steps that verify: their start would count as part of every step."""
+    steps = play(make("slo_goodput", linear_models()), make_view(2), 0.9, 300)
+    plain = [i for i, step in enumerate(steps) if step.k == 0]
+    assert 4 <= len(plain) <= 6
+    assert {steps[i].plan.reason for i in plain} == {"probe"}
+
+
+def test_one_hard_request_does_not_end_drafting_for_the_next() -> None:
+    """One request's 100 steps are a small part of what is remembered."""
+    policy = make("slo_goodput", linear_models(), probe_share=0)
+    play(policy, make_view(1), 0.8, 300)
+    assert decided(play(policy, make_view(1), 0.05, 100))[-1].k > 0
 
 
 def test_a_lasting_episode_makes_a_dear_start_worth_its_while() -> None:

@@ -18,6 +18,7 @@ def test_the_formula_by_hand() -> None:
             target_gamma_s=1e-3,
             target_delta_s=20e-3,
             request_s=1e-4,
+            verify_start_s=5e-4,
             draft_alpha_s=1e-7,
             draft_gamma_s=1e-5,
             draft_delta_s=1e-3,
@@ -30,7 +31,8 @@ def test_the_formula_by_hand() -> None:
     plain = 3e-3 + 20e-3 + 1e-3 + 4e-4 + 14e-3
     drafting = 2 * (1e-4 + 4e-5 + 1e-3) + 2e-3 + 5e-4
     assert cost.step_s(load, 0, 0) == pytest.approx(plain)
-    assert cost.step_s(load, 2, 8) == pytest.approx(plain + 8e-3 + drafting)
+    assert cost.step_s(load, 2, 8) == pytest.approx(plain + 5e-4 + 8e-3 + drafting)
+    assert cost.step_s(load, 2, 0) == pytest.approx(plain + drafting)
 
 
 @given(st.integers(1, 64), st.integers(0, 8), st.integers(0, 500))

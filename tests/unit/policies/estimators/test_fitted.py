@@ -157,6 +157,26 @@ def test_catching_up_is_priced_by_the_token() -> None:
     assert with_lag - without == pytest.approx(0.05, rel=0.1)
 
 
+def test_what_verifying_at_all_takes_is_not_taken_for_a_part_of_every_step() -> None:
+    """Where drafting is the rule and plain steps are few, they looked a tenth dearer than they are."""
+
+    def late(batch: int, k: int, n: int) -> tuple[float, float]:
+        draft_s = 1.5e-3 + k * (8e-4 + 8e-5 * batch) if k else 0.0
+        return draft_s, 0.0075 + 2e-4 * batch + 3.3e-4 * (batch + n) + 1.3e-3 * (n > 0)
+
+    rng = np.random.default_rng(0)
+    cost = HybridCost(FittedCost())
+    for step in range(2000):
+        batch, k = int(rng.integers(1, 17)), 0 if step % 64 == 0 else int(rng.integers(1, 5))
+        n = int(rng.integers(batch * k // 2, batch * k + 1))
+        cost.observe(seen(late, batch, k, n, float(np.exp(0.08 * rng.normal()))))
+    for batch in (1, 2, 4, 7, 12, 16):
+        load = StepLoad(batch, 100 * batch)
+        plain_s, drafting_s = float(cost.step_s(load, 0, 0)), float(cost.step_s(load, 1, batch))
+        gain = sum(late(batch, 1, batch)) / sum(late(batch, 0, 0))
+        assert drafting_s / plain_s == pytest.approx(gain, rel=0.05), batch
+
+
 def test_prompts_the_draft_takes_along_are_not_blamed_on_catching_up() -> None:
     """A draft pass computes the prompts of the verify before it, and where prompts join there is more to catch up.
 
