@@ -70,12 +70,17 @@ class ChainMemory:
     nothing would be learned of the next.
     """
 
+    START = 128
+    """Chains it starts with; they are the first to go."""
+
     def __init__(self, k_max: int, size: int = 512, mean_logit: float = 1.0, spread: float = 1.0) -> None:
         """Starts with logistic quantiles around `mean_logit`, in a different order at each slot."""
-        quantiles = (np.arange(size) + 0.5) / size
-        order = (np.arange(size)[:, None] * (2 * np.arange(k_max) + 1)) % size
+        self._used = min(self.START, size)
+        quantiles = (np.arange(self._used) + 0.5) / self._used
+        order = (np.arange(self._used)[:, None] * (2 * np.arange(k_max) + 1)) % self._used
         logits = mean_logit + spread * np.log(quantiles / (1 - quantiles))
-        self._top1 = 1.0 / (1.0 + np.exp(-logits[order]))
+        self._top1 = np.zeros((size, k_max))
+        self._top1[: self._used] = 1.0 / (1.0 + np.exp(-logits[order]))
         self._next = 0
         self._since = 0
 
@@ -84,11 +89,19 @@ class ChainMemory:
         size, k = len(self._top1), top1.shape[1]
         rows = top1[:: -(-len(top1) // size)]
         end = self._next + len(rows)
+        self._grow(min(end, size))
         split = len(rows) - max(end - size, 0)  # what does not fit goes to the start
         self._top1[self._next : end, :k] = rows[:split]
         self._top1[: len(rows) - split, :k] = rows[split:]
         self._next = end % size
         self._since += 1
+
+    def _grow(self, used: int) -> None:
+        """Further chains begin as copies of those there are: what of them is not drafted stays an older chain's."""
+        if used > self._used:
+            shape = (used - self._used, self._top1.shape[1])
+            self._top1[self._used : used] = np.resize(self._top1[: self._used], shape)
+            self._used = used
 
     def stale(self, steps: int) -> bool:
         """Whether chains of `steps` steps came in since it last said so."""
@@ -98,11 +111,13 @@ class ChainMemory:
         return True
 
     def yields(self, confident: Callable[[Mapping[Feature, FloatArray]], FloatArray]) -> Yields:
-        return Yields.of(confident({"top1": self._top1}))
+        return Yields.of(confident({"top1": self._top1[: self._used]}))
 
     def snapshot(self) -> dict[str, Any]:
-        return {"top1": self._top1.tolist(), "next": self._next, "since": self._since}
+        return {"top1": self._top1[: self._used].tolist(), "next": self._next, "since": self._since}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._top1 = np.asarray(state["top1"], np.float64)
+        kept = np.asarray(state["top1"], np.float64)
+        self._used = len(kept)
+        self._top1[: self._used] = kept
         self._next, self._since = int(state["next"]), int(state["since"])

@@ -56,6 +56,22 @@ def test_of_a_large_batch_it_keeps_an_even_sample() -> None:
 
 
 def test_it_starts_from_a_spread_around_its_mean() -> None:
-    start = ChainMemory(8)._top1
+    start = ChainMemory(8, size=64)._top1
     assert start.mean(0) == pytest.approx(np.full(8, 0.7), abs=0.05)
     assert start.std() > 0.15
+
+
+def test_it_grows_and_what_is_not_drafted_of_a_further_chain_is_an_older_ones() -> None:
+    memory = ChainMemory(2, size=512)
+    for _ in range(200):
+        memory.add(np.array([[0.25]]))
+    kept = np.array(memory.snapshot()["top1"])
+    assert len(kept) == 200
+    assert (kept[:, 0] == 0.25).all()
+    assert set(kept[128:, 1]) <= set(kept[:128, 1])
+    twin = ChainMemory(2, size=512)
+    twin.restore(memory.snapshot())
+    for each in (memory, twin):
+        each.add(np.full((400, 2), 0.5))
+    assert memory.snapshot() == twin.snapshot()
+    assert len(twin.snapshot()["top1"]) == 512
