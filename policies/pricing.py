@@ -13,7 +13,7 @@ from policies.prompts import Prompts
 NUDGE = 0.1
 """More verified tokens per request, to see what one more costs."""
 SOME = 1e-9
-"""Verified tokens that are not none."""
+"""Verified tokens that are not none: what verifying at all costs is no hump, it is paid from the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,7 @@ def price(cost: CostModel, load: StepLoad, yields: Yields, k_most: int, prompts:
     more = NUDGE * load.batch
     nudged_s = float(prompts.step_s(cost, load, k, verified[at, k] + more))
     passes_s = np.diff(prompts.step_s(cost, load, ks, verified[at, [k]]))
-    lengths = np.maximum(
-        verified[at, : k + 1], SOME
-    )  # what verifying at all costs is no hump: it is paid from the first
+    lengths = np.maximum(verified[at, : k + 1], SOME)
     lost_s = humps(lengths, prompts.step_s(cost, load, k, lengths))
     passes_s[:k] -= lost_s[:k]
     return Price(

@@ -21,16 +21,14 @@ from pathlib import Path
 from benchmarks.pair import ROOT
 from benchmarks.provenance import provenance
 from benchmarks.servers import Server
-from benchmarks.serving import finished, machine, table
+from benchmarks.serving import finished, machine, pace, table
 from benchmarks.serving.arms import ARMS, TUNED, Arm
 from benchmarks.serving.calibrate import BASE, Elsewhere, calibrate, kept, require_ours
 from benchmarks.serving.loads import LOADS, Calibration, replay
-from benchmarks.serving.pace import FILE as PACE
-from benchmarks.serving.pace import MOST, Pace, of_core
 from benchmarks.serving.tune import tuned
 from loadgen.scenario import Scenario
 
-TRIES = 3  # of a run whose core others slowed, before the next one
+TRIES = 3  # of a run that is not believed, before the next one
 SPARE_S = 30.0  # a window's answers that come after it, and Locust's start and end
 
 
@@ -45,10 +43,10 @@ class Job:
     @property
     def done(self) -> bool:
         """Finished and believed; an invalid one, or one whose core others used or slowed, is run again."""
-        file, pace = self.out / "engine.json", self.out / PACE
+        file = self.out / "engine.json"
         if not file.exists() or json.loads(file.read_text())["foreign_share"] > finished.MOST_FOREIGN:
             return False
-        if pace.exists() and max(json.loads(pace.read_text())["slowness"]) > MOST:
+        if pace.slowed(self.out):
             return False
         return bool(json.loads((self.out / "result.json").read_text())["valid"])
 
@@ -95,15 +93,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def run(job: Job, server: Server, work: Path, pace: Pace, deadline_s: float) -> None:
-    """One run and its line; how slow the core was before and after is kept with it."""
-    slowness = [pace.wait(deadline_s - job.scenario.duration_s - SPARE_S)]
+def run(job: Job, server: Server, work: Path, core: pace.Pace, latest_s: float) -> None:
+    """One run, begun by `latest_s`, and its line; how slow the core was before and after is kept with it."""
+    before = core.wait(latest_s)
     result = machine.measure(server, job.arm, job.scenario, job.out, work)
-    slowness.append(pace.slowness())
-    (job.out / PACE).write_text(json.dumps({"slowness": [round(s, 3) for s in slowness]}) + "\n")
-    state = "" if result["valid"] else "  INVALID"
-    state += f"  SLOWED {max(slowness):.2f}" if max(slowness) > MOST else ""
-    total = result["total"]
+    pace.keep(job.out, [before, core.slowness()])
+    total, state, slowed = result["total"], "" if result["valid"] else "  INVALID", pace.slowed(job.out)
+    state += f"  SLOWED {slowed:.2f}" if slowed else ""
     print(
         f"{job.scenario.name:<28}{job.arm.name:<15}goodput {total['goodput_tokens_per_s']:7.1f} tok/s  "
         f"attainment {total['attainment']:.2f}  TPOT p90 {total['tpot_ms']['p90'] or 0:.1f} ms{state}",
@@ -118,11 +114,13 @@ def measured(args: argparse.Namespace, needed: list[str], schedule: list[list[in
     left = 0
     with machine.servers(needed, args.size, schedule, core) as servers:
         os.sched_setaffinity(0, others)
-        base, pace = kept(rates) or calibrate(servers, rates, work, args.seed), Pace.of(rates, of_core(core))
+        base = kept(rates) or calibrate(servers, rates, work, args.seed)
+        own = pace.Pace.of(rates, pace.of_core(core))
         for job in jobs(args, base, out):
+            latest_s = deadline_s - job.scenario.duration_s - SPARE_S
             for _ in range(TRIES):
-                if not job.done and time.monotonic() + job.scenario.duration_s + SPARE_S <= deadline_s:
-                    run(job, servers[job.arm.engine], work, pace, deadline_s)
+                if not job.done and time.monotonic() <= latest_s:
+                    run(job, servers[job.arm.engine], work, own, latest_s)
             left += not job.done
     return left
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.pair import ROOT
+
 MOST = 1.1
 """Slowness from which a window is run again."""
 LAYERS, WIDTH, ROWS = 30, 1024, 8  # 126 MB of float32 read once, little computed: a decode step of the 30M target
@@ -57,13 +59,24 @@ class Pace:
         return found
 
 
+def keep(run: Path, slowness: list[float]) -> None:
+    """Beside a finished run: how slow its core was before and after."""
+    (run / FILE).write_text(json.dumps({"slowness": [round(s, 3) for s in slowness]}) + "\n")
+
+
+def slowed(run: Path) -> float | None:
+    """The slowness kept with a run where it is above `MOST`."""
+    file = run / FILE
+    worst = float(max(json.loads(file.read_text())["slowness"])) if file.exists() else 0.0
+    return worst if worst > MOST else None
+
+
 def of_core(core: int) -> Callable[[], float]:
     """Milliseconds of a fixed piece of work on that core."""
     words = ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.serving.pace"]
 
     def now_ms() -> float:
-        root = Path(__file__).parents[2]
-        done = subprocess.run(words, cwd=root, env=os.environ | ONE_THREAD, capture_output=True, check=True)
+        done = subprocess.run(words, cwd=ROOT, env=os.environ | ONE_THREAD, capture_output=True, check=True)
         return float(done.stdout)
 
     return now_ms

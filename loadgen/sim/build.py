@@ -61,6 +61,6 @@ class Inside:
         b, context_tokens, truth = self.replica.batch.n, int(self.replica.batch.context.sum()), self.truth
         beside = b + self.replica.next_prefill_tokens()
         drafts = np.arange(b * k + 1, dtype=np.float64)
-        verify_s = truth.verify_each_s(beside + drafts, b, context_tokens) + (drafts > 0) * truth.verify_first_s
+        verify_s = truth.verify_each_s(beside + drafts, b, context_tokens, drafts=drafts)
         prompts_s = truth.verify_s(beside, b, context_tokens) - truth.verify_s(b, b, context_tokens)
         return truth.draft_s(k, b, context_tokens, 0) + verify_s - prompts_s

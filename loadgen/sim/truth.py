@@ -45,11 +45,14 @@ class Truth(Settings):
         """A pass of `tokens`; with `drafts`, some of them are draft tokens."""
         return self.overhead_s + self.target.seconds(tokens, batch, context_tokens) + drafts * self.verify_first_s
 
-    def verify_each_s(self, tokens: FloatArray, batch: int, context_tokens: int) -> FloatArray:
-        """`verify_s` without drafts for many token counts at once."""
+    def verify_each_s(
+        self, tokens: FloatArray, batch: int, context_tokens: int, *, drafts: FloatArray | float = 0.0
+    ) -> FloatArray:
+        """`verify_s` for many token counts at once; so many `drafts` are among them."""
         t = self.target
         memory_s = t.weights_s + t.context_s * context_tokens
-        return self.overhead_s + t.fixed_s + t.request_s * batch + np.maximum(memory_s, t.token_s * tokens)
+        pass_s = self.overhead_s + t.fixed_s + t.request_s * batch + np.maximum(memory_s, t.token_s * tokens)
+        return pass_s + np.greater(drafts, 0) * self.verify_first_s
 
     def draft_s(self, k: int, batch: float, context_tokens: float, catch_up_tokens: float) -> float:
         """`k` passes over the batch; the first one also takes what the draft's cache lacks."""

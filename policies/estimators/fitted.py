@@ -29,8 +29,9 @@ class FittedCost:
     """Target: (fixed + context + requests + start + a convex function of the pass's tokens) x what its size is off.
 
     Convex because a pass is the larger of reading weights and computing tokens. Start: verifying draft tokens at all
-    takes time, however few (a tenth of a plain step on CPUs). Draft: as `LinearCost`. Refitted on
-    every step at first, then every `refit_every` steps; before the first step it answers as `LinearCost` would.
+    takes time, however few; plain steps have cells of their own, or it could not be told from the rest. Draft: as
+    `LinearCost`. Refitted on every step at first, then every `refit_every` steps; before the first step it answers as
+    `LinearCost` would.
     """
 
     def __init__(self, prior: LinearCoefficients | None = None, refit_every: int = 16, *, trust: float = 0.02) -> None:

@@ -29,5 +29,5 @@ def test_the_work_takes_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert work_ms() > 0
 
 
-def test_it_runs_on_the_core_it_is_told() -> None:
+def test_it_is_timed_in_a_process_of_its_own() -> None:
     assert of_core(min(os.sched_getaffinity(0)))() > 0
