@@ -68,15 +68,24 @@ class Cut:
     # of (B + sum of survivals) / cost_s
 
 
+HOLDS = 7
+"""The most steps an answer of K = 0 may hold for; what is more counts as this."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """How far to draft. `k_by_request` [B] lowers `k` for single requests; the draft loop runs to the largest."""
+    """How far to draft. `k_by_request` [B] lowers `k` for single requests; the draft loop runs to the largest.
+
+    `holds` further steps at K = 0 the policy need not be asked for, while the same requests decode a token each: the
+    engine takes them as one without speculation does, and nothing is learned from them.
+    """
 
     k: int
     reason: str = ""
     k_by_request: IntArray | None = None
     cut: Cut | None = None
     draft_memory: Literal["keep", "offload", "reload"] = "keep"
+    holds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +159,6 @@ class Policy(Protocol):
     name: str
     needs: frozenset[Feature]
     stops_early: bool  # False: the engine skips the per-slot hooks (on a GPU each costs a synchronisation)
-    never_drafts: bool  # True: the engine need not ask at every step
 
     def plan(self, view: StepView) -> StepPlan: ...
     def before_draft(self, j: int) -> bool: ...

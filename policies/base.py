@@ -40,7 +40,6 @@ class BasePolicy(Generic[P]):
     name: str = "unnamed"
     needs: frozenset[Feature] = frozenset()
     stops_early: bool = False
-    never_drafts: bool = False  # True: K = 0 whatever it is shown, so the engine need not ask at every step
     Params: ClassVar[type[Params]] = Params
 
     def __init__(self, params: P, context: PolicyContext) -> None:

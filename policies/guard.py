@@ -14,6 +14,7 @@ import numpy as np
 from pydantic_core import to_jsonable_python
 
 from policies.api import (
+    HOLDS,
     Cut,
     DraftBundle,
     DraftObservation,
@@ -206,7 +207,8 @@ def valid_needs(policy: Policy) -> frozenset[Feature]:
 
 def valid_plan(plan: StepPlan, view: StepView) -> StepPlan:
     """The plan with integer lengths. Raises Impossible for a length that is no whole number >= 0, or a bad cut."""
-    k = _whole(plan.k, "k")
+    k, holds = _whole(plan.k, "k"), min(_whole(plan.holds, "holds"), HOLDS)
+    plan = plan if holds == plan.holds else replace(plan, holds=holds)
     if not isinstance(plan.reason, str):
         raise Impossible(f"reason = {plan.reason!r} is not a string")
     if plan.cut is not None:

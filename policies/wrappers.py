@@ -85,7 +85,7 @@ class Probed(Wrapper[ProbedParams]):
         k = most_k(view, self.params.k)
         self._probing = self._silent_steps > self.params.every and k > 0
         if not self._probing:
-            return plan
+            return replace(plan, holds=0)  # every step is counted
         self._silent_steps = 0
         return StepPlan(k=k, reason="probe", draft_memory=plan.draft_memory)
 
@@ -136,8 +136,8 @@ class Steady(Wrapper[SteadyParams]):
         if self._above:
             return StepPlan(k=k, reason="held", draft_memory=plan.draft_memory)
         if k == plan.k or plan.k_by_request is None:
-            return replace(plan, k=k)
-        return replace(plan, k=k, k_by_request=np.minimum(plan.k_by_request, k))
+            return replace(plan, k=k, holds=0)  # every wish is counted
+        return replace(plan, k=k, holds=0, k_by_request=np.minimum(plan.k_by_request, k))
 
     def before_draft(self, j: int) -> bool:
         return self._above or self.inner.before_draft(j)

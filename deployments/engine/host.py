@@ -16,6 +16,7 @@ from deployments.engine.settings import EngineSettings
 from deployments.engine.telemetry import Telemetry
 from deployments.engine.watchdog import Watchdog
 from policies.api import (
+    HOLDS,
     Cut,
     DraftBundle,
     DraftObservation,
@@ -37,7 +38,7 @@ from policies.whatif import what_if
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 PREDICT_EVERY = 4  # steps with drafts: predictions are for an operator's eyes, and a step's time is dear
-PLAIN_EVERY = 8  # steps without drafts differ little: models learn from every eighth of a row of them
+PLAIN_EVERY = HOLDS + 1  # steps without drafts differ little: models learn from every eighth of a row of them
 
 DRAFT_FAILED = "draft_failed"
 
@@ -88,6 +89,7 @@ class PolicyHost:
         self._outlook_at_s = 0.0
         self._rejection: str | None = None
         self._alike = self._batch = 0  # steps without drafts in a row, and the batch they had
+        self._holds = 0  # steps the last plan still holds for
         self.spec = settings.policy
         self._guard = self._guarded(settings.policy)
 
@@ -96,6 +98,7 @@ class PolicyHost:
     def plan(self, view: StepView) -> Drafting:
         """Decide how far to draft. The plan's lengths are already inside every request's limit."""
         plan = self._guard.plan(view)
+        self._holds = plan.holds if plan.k == 0 else 0
         self.telemetry.planned(view, plan)
         self.traces.planned(view)
         self._view = view
@@ -112,16 +115,12 @@ class PolicyHost:
         return Drafting(view, plan, self._guard, most=np.minimum(most, k), k=k)
 
     def passes(self) -> bool:
-        """Whether the last plan holds for a step with the same requests: the policy never drafts.
-
-        Every `PLAIN_EVERY`th step is planned all the same, for models and report.
-        """
-        if not self._never_drafts or self.traces.active:
+        """Whether the last plan holds for a step with the same requests; counts it if so."""
+        if not self._holds or self.traces.active:
             return False
-        self._alike = (self._alike + 1) % PLAIN_EVERY
-        if self._alike:
-            self.telemetry.repeated()
-        return self._alike > 0
+        self._holds -= 1
+        self.telemetry.repeated()
+        return True
 
     def needs(self, drafting: Drafting) -> frozenset[Feature]:
         """Features the engine must compute while drafting."""
@@ -214,7 +213,7 @@ class PolicyHost:
         if name == self.spec.name:
             guard = self._restored(guard, spec, self._guard.policy.snapshot)
         self.telemetry.fallbacks.update(self._guard.faults)
-        self._guard, self.spec, self._rejection = guard, spec, None
+        self._guard, self.spec, self._rejection, self._holds = guard, spec, None, 0
         return {"ok": True, "error": None, "policy": spec.model_dump()}
 
     def exchange(self, outlook: LoadOutlook | None) -> dict[str, Any]:
@@ -304,13 +303,9 @@ class PolicyHost:
         survival: FloatArray = np.cumprod(self.models.acceptance.confident(bundle.features), axis=1, dtype=np.float64)
         return lossless.cut_lengths(rule, survival, most)
 
-    @property
-    def _never_drafts(self) -> bool:
-        return getattr(self._guard.policy, "never_drafts", False)
-
     def _teaches(self, drafting: Drafting) -> bool:
         batch = 0 if drafting.k else drafting.view.batch  # the first plain step after drafts is like none before it
-        if drafting.k or batch != self._batch or self._never_drafts:
+        if drafting.k or batch != self._batch or drafting.plan.holds:  # one that holds stands for those it held for
             self._alike, self._batch = 0, batch
             return True
         self._alike += 1

@@ -24,8 +24,11 @@ def fit(shapes: list[Shape]) -> LinearCoefficients:
     drafting = [shape for shape in shapes if shape.k]
     if len(shapes) < 6 or len(drafting) < 5:
         raise ValueError(f"{len(shapes)} shapes measured, {len(drafting)} of them drafting: measure more batches")
-    fixed, alpha, request, verify_start, gamma = _solve(
-        [[1, s.context_tokens, s.batch, s.verified_tokens > 0, s.pass_tokens] for s in shapes],
+    fixed, alpha, request, verify_start, row, gamma = _solve(
+        [
+            [1, s.context_tokens, s.batch, s.verified_tokens > 0, s.batch + s.verified_tokens, s.pass_tokens]
+            for s in shapes
+        ],
         [s.step_s - s.draft_s for s in shapes],
         shapes,
     )
@@ -41,6 +44,7 @@ def fit(shapes: list[Shape]) -> LinearCoefficients:
         target_delta_s=fixed - overhead,
         request_s=request,
         verify_start_s=verify_start,
+        row_s=row,
         draft_alpha_s=draft_alpha,
         draft_gamma_s=draft_gamma,
         draft_delta_s=delta,

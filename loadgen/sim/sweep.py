@@ -125,13 +125,13 @@ def _result(made: Scenario) -> dict[str, Any]:
 
 
 def _truth(c: LinearCoefficients, batch: int) -> Truth:
-    """The profile's linear model; the time of context at its mean, per request."""
+    """The profile's linear model; the time of context at its mean, per request; prompts as dear as what is decoded."""
     context = PROMPT_TOKENS + OUTPUT_TOKENS / 2
     request_s = c.request_s + c.target_alpha_s * context
     draft_request_s = c.draft_gamma_s + c.draft_alpha_s * context
     return Truth(
         source="a profile of `make profile`",
-        target=Forward(fixed_s=c.target_delta_s, token_s=c.target_gamma_s, request_s=request_s),
+        target=Forward(fixed_s=c.target_delta_s, token_s=c.target_gamma_s + c.row_s, request_s=request_s),
         draft=Forward(fixed_s=c.draft_delta_s, token_s=c.catch_up_s, request_s=max(draft_request_s - c.catch_up_s, 0)),
         verify_first_s=c.verify_start_s,
         draft_first_s=c.draft_start_s,

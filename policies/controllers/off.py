@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies.api import StepPlan, StepView
+from policies.api import HOLDS, StepPlan, StepView
 from policies.base import BasePolicy, Params
 
 
@@ -10,7 +10,6 @@ class Off(BasePolicy[Params]):
     """K = 0 always: plain decoding. The draft model does not run."""
 
     name = "off"
-    never_drafts = True
 
     def plan(self, view: StepView) -> StepPlan:
-        return StepPlan(k=0, reason="off")
+        return StepPlan(k=0, reason="off", holds=HOLDS)

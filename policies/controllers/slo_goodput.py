@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from policies.api import (
+    HOLDS,
     Cut,
     DraftBundle,
     DraftObservation,
@@ -81,6 +82,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._probe, self._reminder = ProbeBudget(params.probe_share), Reminder()
         self._drafting, self._episode = False, 0
         self._dwell = params.dwell_steps
+        self._plain_at_s = np.inf  # when the last plain step was planned
         self._prompts = Prompts()
         # This step's, set by plan():
         self._load: StepLoad
@@ -170,8 +172,10 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         cost = self.context.models.cost
         plain_s, probe_s = float(cost.step_s(self._load, 0, 0)), float(cost.step_s(self._load, k, verified))
         charged_s = self._probe.charge(plain_s, probe_s)
-        if not self._probe.afford(plain_s, probe_s) or self._would_break(view, plain_s, charged_s):
-            return StepPlan(k=0, reason="plain")
+        steps = min(max((view.at_s - self._plain_at_s) / plain_s, 1.0), HOLDS + 1.0)  # a plan may have held for some
+        self._plain_at_s = view.at_s
+        if not self._probe.afford(plain_s, probe_s, steps) or self._would_break(view, plain_s, charged_s):
+            return StepPlan(k=0, reason="plain", holds=HOLDS)
         self._probe.spend(plain_s, probe_s)
         self._probing = True
         limits = np.zeros(view.batch, np.int64)

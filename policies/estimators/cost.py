@@ -27,6 +27,7 @@ class LinearCoefficients(BaseModel):
     target_delta_s: float = Field(default=25e-3, ge=0)
     request_s: float = Field(default=5e-4, ge=0, description="per request, whatever is verified: inputs, sampling")
     verify_start_s: float = Field(default=0.0, ge=0, description="once a step that verifies draft tokens")
+    row_s: float = Field(default=0.0, ge=0, description="per token decoded or verified: prompts have no logits")
     draft_alpha_s: float = Field(default=1e-8, ge=0)
     draft_gamma_s: float = Field(default=3e-5, ge=0)
     draft_delta_s: float = Field(default=6e-4, ge=0)
@@ -45,7 +46,8 @@ class LinearCost:
         c = self.coefficients
         k, n = np.asarray(k, np.float64), np.asarray(verify_tokens, np.float64)
         fixed = c.overhead_s + c.target_delta_s + c.target_alpha_s * load.context_tokens + c.request_s * load.batch
-        verify = fixed + c.target_gamma_s * (load.batch + load.prefill_tokens + n) + (n > 0) * c.verify_start_s
+        tokens = c.target_gamma_s * (load.batch + load.prefill_tokens + n) + c.row_s * (load.batch + n)
+        verify = fixed + tokens + (n > 0) * c.verify_start_s
         each = c.draft_alpha_s * load.context_tokens + c.draft_gamma_s * load.batch + c.draft_delta_s
         once = c.draft_start_s + c.catch_up_s * load.lag_tokens
         return np.asarray(verify + k * each + (k > 0) * once)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import replace
-from math import exp, inf, log
+from math import copysign, exp, inf, log
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from policies.models import CostModel, StepLoad
 
 REGIONS = (4, 16)
 """Batch sizes: up to 4, 5-16, over 16."""
+OWN = 0.15
+"""Logs of time: a ratio nearer 1 is as likely the base's own error, and is left to the base to mend."""
 
 
 class HybridCost:
@@ -24,8 +26,9 @@ class HybridCost:
 
     The ratio moves by at most `rate * clip` (in logs) a step, so one stalled step changes little and a machine that
     slows down twofold is learned in some twenty steps; the first steps count fully. A base that learns is shown times
-    divided by the ratio: it keeps the shapes, the ratio the level, so shapes not seen since a slowdown stay in
-    proportion. What lasts leaks from the ratio into the base.
+    divided by what of the ratio is beyond `OWN`: it keeps the shapes, the ratio the level, so shapes not seen since a
+    slowdown stay in proportion. What lasts leaks from the ratio into the base. Within `OWN` the base is shown what was
+    measured: loads come in spells, so the ratio would follow every error of shape, and the base never see it.
     """
 
     def __init__(self, base: CostModel, rate: float = 0.15, clip: float = 0.5, leak: float = 0.002) -> None:
@@ -42,7 +45,7 @@ class HybridCost:
         if seen.idle or not seen.batch or not 0 < seen.step_s < inf:
             return
         region = bisect_left(REGIONS, seen.batch)
-        self.base.observe(_slowed(seen, exp(-self._log_ratio[region])))
+        self.base.observe(_slowed(seen, exp(-_beyond(self._log_ratio[region]))))
         load = StepLoad(seen.batch, seen.context_tokens, seen.prefill_tokens, seen.catch_up_tokens)
         predicted = float(self.base.step_s(load, seen.k, int(np.add.reduce(seen.verified))))
         if predicted > 0:
@@ -69,6 +72,10 @@ class HybridCost:
         ratios = {name: round(exp(value), 4) for name, value in zip(names, self._log_ratio, strict=True)}
         error = {"mean_relative_error": round(self._error.mean, 4)}
         return {"kind": "hybrid", "measured_over_predicted": ratios, **error, "base": self.base.explain()}
+
+
+def _beyond(log_ratio: float) -> float:
+    return copysign(max(abs(log_ratio) - OWN, 0.0), log_ratio)
 
 
 def _slowed(seen: StepFeedback, factor: float) -> StepFeedback:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.api import Cut, DraftBundle, DraftObservation, PolicyContext, StepPlan, StepView, VerifyPlan
+from policies.api import HOLDS, Cut, DraftBundle, DraftObservation, PolicyContext, StepPlan, StepView, VerifyPlan
 from policies.base import BasePolicy, FromCallable, Params
 from policies.estimators import default_models
 from policies.guard import Guard, Interrupted, Limits
@@ -139,6 +139,7 @@ def test_an_explanation_becomes_plain_json() -> None:
         StepPlan(k=float("nan")),  # type: ignore[arg-type]  # what a policy may answer all the same
         StepPlan(k=float("inf")),  # type: ignore[arg-type]  # the same
         StepPlan(k=-1),
+        StepPlan(k=0, holds=-1),
         StepPlan(k=1, reason=["no", "string"]),  # type: ignore[arg-type]  # the same
         StepPlan(k=1.5),  # type: ignore[arg-type]  # the same
         StepPlan(k=3, k_by_request=np.array([1])),
@@ -152,6 +153,10 @@ def test_an_impossible_plan_falls_back(plan: StepPlan) -> None:
     guard = Guard(Scripted(plan=plan), LIMITS)
     assert guard.plan(make_view(2)).k == 0
     assert guard.faults == {"impossible": 1}
+
+
+def test_an_answer_holds_for_so_many_steps_at_most() -> None:
+    assert Guard(Scripted(plan=StepPlan(k=0, holds=10**6)), LIMITS).plan(make_view(2)).holds == HOLDS
 
 
 @pytest.mark.parametrize("lengths", [[1], [[1, 2]], [1, 4], [-1, 0], [np.nan, 1], [0.5, 1]])

@@ -68,6 +68,12 @@ def test_steady_never_holds_more_than_the_batch_can_take() -> None:
     assert policy.plan(make_view(4, step=0, k_limit=np.full(4, 2))).k == 2
 
 
+@pytest.mark.parametrize("name", ["probed", "steady"])
+def test_who_counts_steps_is_asked_at_each(name: str) -> None:
+    assert make("off").plan(make_view(4)).holds > 0
+    assert make(name, policy={"name": "off"}).plan(make_view(4)).holds == 0
+
+
 def test_wrappers_nest_and_take_on_what_the_inner_policy_needs() -> None:
     policy = make("probed", policy={"name": "steady", "params": {"policy": {"name": "adaspec"}}})
     assert policy.needs == {"top1"}

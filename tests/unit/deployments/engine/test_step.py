@@ -267,12 +267,20 @@ def asked(engine: Engine, steps: int, *ids: str, computed: int) -> list[bool]:
     return found
 
 
-def test_a_policy_that_never_drafts_is_asked_when_the_batch_changes_and_every_eighth_time() -> None:
+def test_an_answer_that_holds_is_asked_for_when_the_batch_changes_and_every_eighth_time() -> None:
     engine = Engine(new_host("off"))
     assert asked(engine, 18, "a", "b", computed=9) == [i % 8 == 0 for i in range(18)]
     assert asked(engine, 3, "b", computed=30) == [True, False, False]
     assert asked(engine, 2, "b", "c", computed=30) == [True, False]
     assert not any(engine.step(("b", 40, 1, 0, False), ("c", 40, 1, 0, False), emitted=[1, 1]) for _ in range(9))
+
+
+def test_a_policy_that_comes_in_is_asked_though_the_last_answer_holds() -> None:
+    engine = Engine(new_host("off"))
+    assert asked(engine, 3, "a", computed=9) == [True, False, False]
+    engine.host.set_policy("fixed", {"k": 1})
+    assert engine.step(("a", 12, 1, 0, False), emitted=[1])
+    assert not engine.passed
 
 
 def test_a_step_that_is_not_the_one_before_is_planned() -> None:

@@ -11,7 +11,7 @@ from policies.models import StepLoad
 
 LIMITS = Limits(k_max=5, max_batch=32, max_model_len=1024, kv_tokens=32_768)
 TRUE = LinearCoefficients(
-    target_alpha_s=2e-7, target_gamma_s=2.3e-4, target_delta_s=4.8e-3, request_s=1e-4, verify_start_s=8e-4
+    target_alpha_s=2e-7, target_gamma_s=2.3e-4, target_delta_s=4.8e-3, request_s=1e-4, verify_start_s=8e-4, row_s=1e-4
 )
 
 

@@ -11,7 +11,7 @@ from policies.estimators.cost import LinearCost
 from tests.unit.deployments.profile.machine import TRUE, rows
 
 DRAFT = ("draft_delta_s", "draft_gamma_s", "draft_start_s", "catch_up_s")
-FITTED = ("target_gamma_s", "request_s", "verify_start_s", *DRAFT, "overhead_s")
+FITTED = ("target_gamma_s", "request_s", "verify_start_s", "row_s", *DRAFT, "overhead_s")
 
 
 def test_known_coefficients_are_recovered() -> None:

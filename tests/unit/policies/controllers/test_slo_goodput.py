@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from policies.api import FloatArray, StepView
+from policies.api import HOLDS, FloatArray, StepView
 from policies.estimators.calibrated import Calibrated
 from policies.estimators.cost import LinearCoefficients, LinearCost
 from policies.estimators.slo import attained
@@ -155,6 +156,25 @@ def test_k_falls_before_the_expected_batch_is_there() -> None:
 
 def test_an_old_outlook_one_of_less_load_and_ordinary_ups_change_nothing() -> None:
     assert k_with(outlook(32, age_s=2.5)) == k_with(outlook(1)) == k_with(outlook(8)) == k_with(None)
+
+
+def test_plain_decoding_holds_and_what_it_held_for_is_saved_for_probes() -> None:
+    models = linear_models()
+    view = make_view(32)
+    plain_s = float(models.cost.step_s(load_of(32), 0, 0))
+
+    def probes(steps: int, apart: int) -> int:
+        policy = make("slo_goodput", models, probe_share=0.002)
+        play(policy, view, 0.05, 100)
+        views = [replace(view, at_s=view.at_s + i * plain_s) for i in range(0, steps, apart)]
+        seen = [run_step(policy, v, np.full((32, 8), 0.05), np.zeros(32, np.int64)) for v in views]
+        assert {step.plan.holds for step in seen if step.plan.reason == "plain"} == {HOLDS}
+        assert {step.plan.holds for step in seen if step.plan.reason == "probe"} <= {0}
+        return sum(step.plan.reason == "probe" for step in seen)
+
+    each = probes(4000, 1)
+    assert each > 2
+    assert probes(4000, 8) == pytest.approx(each, rel=0.15)
 
 
 def test_probes_are_paid_from_a_share_of_the_time() -> None:

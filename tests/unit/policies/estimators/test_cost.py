@@ -19,6 +19,7 @@ def test_the_formula_by_hand() -> None:
             target_delta_s=20e-3,
             request_s=1e-4,
             verify_start_s=5e-4,
+            row_s=2e-4,
             draft_alpha_s=1e-7,
             draft_gamma_s=1e-5,
             draft_delta_s=1e-3,
@@ -28,10 +29,10 @@ def test_the_formula_by_hand() -> None:
         )
     )
     load = StepLoad(batch=4, context_tokens=1000, prefill_tokens=10, lag_tokens=50)
-    plain = 3e-3 + 20e-3 + 1e-3 + 4e-4 + 14e-3
+    plain = 3e-3 + 20e-3 + 1e-3 + 4e-4 + 14e-3 + 8e-4
     drafting = 2 * (1e-4 + 4e-5 + 1e-3) + 2e-3 + 5e-4
     assert cost.step_s(load, 0, 0) == pytest.approx(plain)
-    assert cost.step_s(load, 2, 8) == pytest.approx(plain + 5e-4 + 8e-3 + drafting)
+    assert cost.step_s(load, 2, 8) == pytest.approx(plain + 5e-4 + 8e-3 + 16e-4 + drafting)
     assert cost.step_s(load, 2, 0) == pytest.approx(plain + drafting)
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from math import exp
+
 import numpy as np
 import pytest
 
+from policies.api import StepFeedback
 from policies.estimators import default_models
 from policies.estimators.cost import LinearCoefficients, LinearCost
-from policies.estimators.hybrid import HybridCost
+from policies.estimators.hybrid import OWN, HybridCost
 from policies.models import StepLoad
 from tests.unit.policies.worlds import feedback_of, make_view
 
@@ -40,6 +43,27 @@ def test_the_ratio_follows_a_lasting_change_and_shrugs_off_a_single_one() -> Non
     assert ratio_at(cost, 4) < 1.08
     observe(cost, 4, 2.0, 50)
     assert ratio_at(cost, 4) == pytest.approx(2.0, rel=0.02)
+
+
+class Pupil(LinearCost):
+    """A base that keeps the times it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[float] = []
+
+    def observe(self, seen: StepFeedback) -> None:
+        self.shown.append(seen.step_s)
+
+
+@pytest.mark.parametrize(("slower", "left_to_the_base"), [(1.1, 1.1), (0.9, 0.9), (2.0, exp(OWN)), (0.5, exp(-OWN))])
+def test_what_the_ratio_may_be_wrong_about_is_left_to_the_base(slower: float, left_to_the_base: float) -> None:
+    """Loads come in spells: shown times divided by a ratio that follows them, the base never saw its own error."""
+    base = Pupil()
+    observe(HybridCost(base, leak=0.0), 4, slower, 50)
+    believed_s = float(base.step_s(StepLoad(4, 400), 2, 8))
+    assert base.shown[0] == slower * believed_s
+    assert base.shown[-1] == pytest.approx(left_to_the_base * believed_s, rel=1e-3)
 
 
 def test_from_a_profile_a_slowed_target_is_learned_within_100_steps_for_shapes_not_seen_since_too() -> None:
