@@ -30,7 +30,7 @@ Feature = Literal["top1", "margin", "entropy", "sampled_p"]
 class StepView:
     """A step as of the end of the verify that came before it. Decode requests only, in engine order."""
 
-    step: int
+    step: int  # steps that an answer held for are counted
     at_s: float  # the worker's monotonic clock
     k_max: int  # the engine's buffers hold this many draft tokens per request
     request_ids: tuple[str, ...]

@@ -49,7 +49,7 @@ class ProbeBudget:
         self._saved_s = 0.0
         self._believed_s = self._paid_s = 0.0  # for the last probe's step
 
-    def afford(self, plain_s: float, probe_s: float, steps: float = 1.0) -> bool:
+    def afford(self, plain_s: float, probe_s: float, steps: int = 1) -> bool:
         """Saves for the last `steps` plain steps; whether a step of `probe_s` in place of the next is paid for."""
         due_s = self.charge(plain_s, probe_s) - plain_s
         self._saved_s = min(self._saved_s + self._share * steps * plain_s, 2.0 * due_s)

@@ -19,8 +19,8 @@ class Prompts:
     """Prompt tokens per second, and per step that has any: ageing means.
 
     Prompts come with time: a longer step meets more of them. Where each token costs, that lengthens every choice of K
-    in the same proportion; but where they fill a pass up to the size from which tokens cost, verifying is not free, and
-    a draft that runs has to compute them too.
+    in the same proportion; but where they fill a pass up to the size from which tokens cost, verifying is not free.
+    That a running draft computes them too is not priced: plain decoding only puts it off until drafting begins again.
     """
 
     def __init__(self) -> None:
@@ -42,8 +42,8 @@ class Prompts:
         alone_s = cost.step_s(load, k, verified)
         if self._tokens < 1.0:
             return alone_s
-        usual = round(self._tokens / self._steps)
-        beside = StepLoad(load.batch, load.context_tokens, load.prefill_tokens + usual, load.lag_tokens + usual)
+        prompts = load.prefill_tokens + round(self._tokens / self._steps)
+        beside = StepLoad(load.batch, load.context_tokens, prompts, load.lag_tokens)
         more_s = cost.step_s(beside, k, verified) - alone_s
         return np.asarray(alone_s / np.maximum(1.0 - more_s * (self._steps / self._seconds), 0.1))
 

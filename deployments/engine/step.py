@@ -84,6 +84,7 @@ class StepBook:
 
     def passed(self) -> None:
         """The step went by as one of an engine without speculation."""
+        self._step += 1
         self._now_s, n = time.perf_counter(), len(self._planned)
         self._host.telemetry.stepped(n)
         done, self._drafting = self._drafting, None

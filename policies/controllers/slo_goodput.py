@@ -82,7 +82,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._probe, self._reminder = ProbeBudget(params.probe_share), Reminder()
         self._drafting, self._episode = False, 0
         self._dwell = params.dwell_steps
-        self._plain_at_s = np.inf  # when the last plain step was planned
+        self._step = 0  # the last one planned
         self._prompts = Prompts()
         # This step's, set by plan():
         self._load: StepLoad
@@ -99,6 +99,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
     def plan(self, view: StepView) -> StepPlan:
         k = most_k(view, self.params.k)
         self._probing = False
+        since, self._step = min(view.step - self._step, HOLDS + 1), view.step
         if k == 0:
             return StepPlan(k=0, reason="no_room")
         self._load = _without_prompts(view)
@@ -112,7 +113,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         if self._reminder.due(drafting=drafting):
             return StepPlan(k=0, reason="probe")
         if not drafting:
-            return self._stay_plain(view)
+            return self._stay_plain(view, max(since, 1))
         self._weights = self._urgency(view, found.step_s, found.tokens)
         self._worths, self._slots = np.empty((k, view.batch)), 0
         return StepPlan(k=k if self.params.early_stop else found.k, reason="draft", cut=self._cut(view))
@@ -165,16 +166,14 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         """The verify rule for requests with sampled drafts: the same threshold, fixed before they are drawn."""
         return Cut(min_survival=self._price.least) if np.maximum.reduce(view.temperature) > 0 else None
 
-    def _stay_plain(self, view: StepView) -> StepPlan:
-        """K = 0, or a probe when enough time was saved up and no objective would break for it."""
+    def _stay_plain(self, view: StepView, since: int) -> StepPlan:
+        """K = 0, or a probe when enough time was saved up in the `since` last steps and no objective would break."""
         k = most_k(view, min(self.params.probe_k, self.params.k))
         verified = k * min(self.params.probe_requests, view.batch)
         cost = self.context.models.cost
         plain_s, probe_s = float(cost.step_s(self._load, 0, 0)), float(cost.step_s(self._load, k, verified))
         charged_s = self._probe.charge(plain_s, probe_s)
-        steps = min(max((view.at_s - self._plain_at_s) / plain_s, 1.0), HOLDS + 1.0)  # a plan may have held for some
-        self._plain_at_s = view.at_s
-        if not self._probe.afford(plain_s, probe_s, steps) or self._would_break(view, plain_s, charged_s):
+        if not self._probe.afford(plain_s, probe_s, since) or self._would_break(view, plain_s, charged_s):
             return StepPlan(k=0, reason="plain", holds=HOLDS)
         self._probe.spend(plain_s, probe_s)
         self._probing = True

@@ -41,7 +41,7 @@ def test_a_dearer_probe_comes_more_rarely() -> None:
 def test_steps_nobody_was_asked_for_are_saved_for_too() -> None:
     one_by_one, at_once = ProbeBudget(0.01), ProbeBudget(0.01)
     asked = next(n for n in range(1, 1000) if one_by_one.afford(0.05, 0.06))
-    assert next(n for n in range(1, 1000) if at_once.afford(0.05, 0.06, 8.0)) == -(-asked // 8)
+    assert next(n for n in range(1, 1000) if at_once.afford(0.05, 0.06, 8)) == -(-asked // 8)
 
 
 def test_one_that_only_looks_dear_is_tried_soon_and_often() -> None:
