@@ -12,11 +12,11 @@ class OffBetweenParams(Params):
 
 
 class OffBetween(BasePolicy[OffBetweenParams]):
-    """K = 3, but 0 while the request's emitted tokens are in [first, first + off)."""
+    """K = 3, but 0, held for four steps, while the request's emitted tokens are in [first, first + off)."""
 
     name = "off_between"
     Params = OffBetweenParams
 
     def plan(self, view: StepView) -> StepPlan:
         since = int(view.emitted_tokens.min()) - self.params.first
-        return StepPlan(0 if 0 <= since < self.params.off else 3, "off_between")
+        return StepPlan(0 if 0 <= since < self.params.off else 3, "off_between", holds=3)

@@ -16,7 +16,7 @@ from policies.estimators.cost import LinearCoefficients, LinearCost
 
 
 class Ragged(BasePolicy[Params]):
-    """Changes everything a policy may change, by step and row: K, K per request, the cut rule, the selection."""
+    """Changes everything a policy may change, by step and row: K, how long 0 holds, K per request, cut, selection."""
 
     name = "ragged"
     needs: frozenset[Feature] = frozenset({"top1"})
@@ -25,7 +25,7 @@ class Ragged(BasePolicy[Params]):
         k = (0, 3, 5, 1, 4)[view.step % 5]
         cut = (None, Cut(budget_tokens=view.batch), Cut(min_survival=0.3))[view.step % 3]
         by_request = (np.arange(view.batch) + view.step) % (k + 1) if view.step % 2 else None
-        return StepPlan(k, "ragged", by_request, cut)
+        return StepPlan(k, "ragged", by_request, cut, holds=view.step % 4)
 
     def select(self, bundle: DraftBundle) -> VerifyPlan:
         return VerifyPlan((np.arange(bundle.view.batch) * 7 + bundle.view.step) % (bundle.k + 1))
