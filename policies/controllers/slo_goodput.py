@@ -99,7 +99,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
     def plan(self, view: StepView) -> StepPlan:
         k = most_k(view, self.params.k)
         self._probing = False
-        since, self._step = min(view.step - self._step, HOLDS + 1), view.step
+        since, self._step = min(max(view.step - self._step, 1), HOLDS + 1), view.step
         if k == 0:
             return StepPlan(k=0, reason="no_room")
         self._load = _without_prompts(view)
@@ -113,7 +113,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         if self._reminder.due(drafting=drafting):
             return StepPlan(k=0, reason="probe")
         if not drafting:
-            return self._stay_plain(view, max(since, 1))
+            return self._stay_plain(view, since)
         self._weights = self._urgency(view, found.step_s, found.tokens)
         self._worths, self._slots = np.empty((k, view.batch)), 0
         return StepPlan(k=k if self.params.early_stop else found.k, reason="draft", cut=self._cut(view))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -177,26 +178,21 @@ def test_what_verifying_at_all_takes_is_not_taken_for_a_part_of_every_step() -> 
         assert drafting_s / plain_s == pytest.approx(gain, rel=0.05), batch
 
 
-def spells(cost: CostModel, steps: int, seed: int = 0) -> None:
-    """Quiet and busy spells on a CPU, prompts here and there, drafts nearly always."""
-    rng = np.random.default_rng(seed)
+def small_cpu(batch: int, k: int, n: int, prompts: int = 0) -> tuple[float, float]:
+    """As measured on two cores: tokens with logits take more than those of prompts."""
+    draft_s = 1e-3 + k * (8e-4 + 8e-5 * batch) if k else 0.0
+    return draft_s, 0.0075 + 1e-4 * batch + 4e-4 * (batch + n) + 3e-4 * prompts + 4e-4 * (n > 0)
+
+
+def spells(cost: CostModel, steps: int) -> None:
+    """Quiet and busy spells, prompts here and there, drafts nearly always."""
+    rng = np.random.default_rng(0)
     for step in range(steps):
         busy = step % 300 >= 200
         batch, k = int(rng.integers(6, 17) if busy else rng.integers(1, 5)), 0 if step % 128 == 0 else 1 + step % 4
         n, prompts = int(rng.integers(batch * k // 2, batch * k + 1)), int(rng.choice([0, 80], p=[0.8, 0.2]))
-        step_s = small_cpu(batch, k, n, prompts) * float(np.exp(0.08 * rng.normal()))
-        verified = np.full(batch, n // batch)
-        verified[: n % batch] += 1
-        draft_s = step_s - small_cpu(batch, 0, n, prompts)
-        view = make_view(batch, step=step)
-        found = feedback_of(view, k, verified, np.zeros(batch), draft_s=max(draft_s, 0.0), step_s=step_s)
-        cost.observe(replace(found, prefill_tokens=prompts))
-
-
-def small_cpu(batch: int, k: int, n: int, prompts: int) -> float:
-    """Seconds of a step as measured on two cores: tokens with logits take more than those of prompts."""
-    draft_s = 1e-3 + k * (8e-4 + 8e-5 * batch) if k else 0.0
-    return draft_s + 0.0075 + 1e-4 * batch + 4e-4 * (batch + n) + 3e-4 * prompts + 4e-4 * (n > 0)
+        noise = float(np.exp(0.08 * rng.normal()))
+        cost.observe(replace(seen(partial(small_cpu, prompts=prompts), batch, k, n, noise), prefill_tokens=prompts))
 
 
 def test_prompts_without_logits_do_not_make_drafts_look_cheap() -> None:
@@ -206,7 +202,7 @@ def test_prompts_without_logits_do_not_make_drafts_look_cheap() -> None:
     for batch in (2, 4, 7, 12, 16):
         load = StepLoad(batch, 100 * batch)
         for n in (0, batch, 2 * batch):
-            true_s = small_cpu(batch, 0, n, 0)
+            true_s = sum(small_cpu(batch, 0, n))
             assert float(cost.step_s(load, 0, n)) == pytest.approx(true_s, rel=0.05), (batch, n)
 
 
