@@ -69,8 +69,9 @@ def _advice(found: dict[str, Any]) -> str:
 def _time_model(found: dict[str, Any]) -> str:
     say = (
         "<p>One step of <i>B</i> requests: overhead + target (α · context tokens + γ · tokens in the pass + δ + per "
-        "request + per token with logits + a start where drafts are verified) + K draft passes (the same three terms) + catch-up of the draft's cache. Batches that are no power "
-        "of two were never fitted: their errors are below.</p>"
+        "request + per token with logits + a start where drafts are verified) + K draft passes (context, batch, δ) + "
+        "a start + catch-up of the draft's cache. Batches that are no power of two were never fitted: "
+        "their errors are below.</p>"
         f"<p>Other processes had the worker's core for {_percent(found['disturbed_share'])} of the measured time; that "
         "time is taken off. A shape's time is the lower quartile of its steps: neighbours only ever add.</p>"
     )
