@@ -19,6 +19,7 @@ from policies.api import (
     DraftBundle,
     DraftObservation,
     Feature,
+    FloatArray,
     IntArray,
     Policy,
     StepFeedback,
@@ -258,9 +259,17 @@ def _whole(value: float, name: str) -> int:
 
 
 def _lengths(values: Any, batch: int, most: int, name: str) -> IntArray:
-    array = np.asarray(values, dtype=np.float64)
+    """A copy as integers."""
+    array = np.asarray(values)
+    array = array if array.dtype == np.int64 else np.asarray(array, dtype=np.float64)
     if array.shape != (batch,):
         raise Impossible(f"{name} has shape {array.shape}, the batch has {batch}")
-    if not np.isfinite(array).all() or (array != np.floor(array)).any() or (array < 0).any() or (array > most).any():
+    if not _all_whole(array, most):
         raise Impossible(f"{name} = {array.tolist()} must be whole numbers in 0..{most}")
     return array.astype(np.int64)
+
+
+def _all_whole(array: IntArray | FloatArray, most: int) -> bool:
+    """Whether all are whole numbers in 0..`most`; NaN is none."""
+    inside = np.minimum.reduce(array, initial=0) >= 0 and np.maximum.reduce(array, initial=0) <= most
+    return bool(inside and (array.dtype == np.int64 or (array == np.floor(array)).all()))

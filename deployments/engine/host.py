@@ -38,6 +38,8 @@ from policies.whatif import what_if
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 PREDICT_EVERY = 4  # steps with drafts: predictions are for an operator's eyes, and a step's time is dear
+DRAFTS_EVERY = 2  # steps with drafts that models learn from, when they have learned from FRESH
+FRESH = 128
 PLAIN_EVERY = HOLDS + 1  # steps without drafts differ little: models learn from every eighth of a row of them
 
 DRAFT_FAILED = "draft_failed"
@@ -90,6 +92,7 @@ class PolicyHost:
         self._rejection: str | None = None
         self._alike = self._batch = 0  # steps without drafts in a row, and the batch they had
         self._holds = 0  # steps the last plan still holds for
+        self._fresh = FRESH  # steps with drafts until models learn from every second one only
         self.spec = settings.policy
         self._guard = self._guarded(settings.policy)
 
@@ -304,12 +307,20 @@ class PolicyHost:
         return lossless.cut_lengths(rule, survival, most)
 
     def _teaches(self, drafting: Drafting) -> bool:
-        batch = 0 if drafting.k else drafting.view.batch  # the first plain step after drafts is like none before it
-        if drafting.k or batch != self._batch or drafting.plan.holds:  # one that holds stands for those it held for
+        if drafting.k:
+            return self._drafts_teach(drafting.view)
+        batch = drafting.view.batch
+        if batch != self._batch or drafting.plan.holds:  # one that holds stands for those it held for
             self._alike, self._batch = 0, batch
             return True
         self._alike += 1
         return self._alike % PLAIN_EVERY == 0
+
+    def _drafts_teach(self, view: StepView) -> bool:
+        self._alike = self._batch = 0  # the first plain step after drafts is like none before it
+        self._fresh = max(self._fresh - 1, 0)
+        rare = view.prefill_tokens > 0 or view.draft_lag_tokens.any()  # the draft takes more along
+        return bool(self._fresh or rare or view.step % DRAFTS_EVERY == 0)
 
     def _predict(self, seen: StepFeedback) -> float | None:
         """Of the step as it was: which prompts came with it, nobody could know when it was planned."""

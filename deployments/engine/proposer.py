@@ -33,6 +33,7 @@ class AdaptiveProposer:
         self.book, self.catch_up = book, catch_up
         self._skip = False
         self._slots: list[tuple[torch.Tensor, torch.Tensor | None, dict[Feature, torch.Tensor]]] = []
+        self._shown: list[dict[Feature, FloatArray]] = []  # features of the first slots, which the policy has seen
 
     # The three methods vLLM's runner calls after each verify, in this order.
 
@@ -57,7 +58,7 @@ class AdaptiveProposer:
     def propose(self, num_speculative_tokens: int, **inputs: Any) -> list[list[int]]:
         """Draft tokens to verify, one list a request in the engine's order."""
         started = time.perf_counter()
-        self._slots, self._last_draft_probs = [], None
+        self._slots, self._shown, self._last_draft_probs = [], [], None
         try:
             if self.catch_up is not None:
                 self.catch_up.before_draft(self, self.book, inputs["common_attn_metadata"], run=not self._skip)
@@ -91,6 +92,7 @@ class AdaptiveProposer:
         if j + 1 >= self.book.k or not self.book.may_stop(sampled=sampled):
             return
         host = features.slot_to_host(seen, self.book.rows)
+        self._shown.append(host)
         if not self.book.go_on(DraftObservation(j, host, self.book.drafting_s())):
             raise StopDrafting
 
@@ -105,7 +107,7 @@ class AdaptiveProposer:
 
     def _failed(self, error: Exception) -> None:
         """Nothing was drafted. What breaks the device for good breaks the target's next step too."""
-        self._slots, self._last_draft_probs = [], None
+        self._slots, self._shown, self._last_draft_probs = [], [], None
         self.book.draft_failed(error)
         if self.catch_up is not None:
             self.catch_up.failed(self.book)
@@ -113,7 +115,7 @@ class AdaptiveProposer:
     def _chosen(self, started: float, sampling_metadata: Any) -> list[list[int]]:
         lists: list[list[int]] = [[] for _ in range(self.book.num_rows)]
         k = len(self._slots)
-        seen: dict[Feature, FloatArray] = features.to_host((f for _, _, f in self._slots), self.book.rows)
+        seen = self._features()
         sampled = any(p is not None for _, p, _ in self._slots)
         lengths = self.book.select(k, seen, sampled=sampled, draft_s=time.perf_counter() - started)
         if k:
@@ -121,6 +123,13 @@ class AdaptiveProposer:
             for row, length in zip(self.book.rows.tolist(), lengths.tolist(), strict=True):
                 lists[row] = tokens[row][:length]
         return lists
+
+    def _features(self) -> dict[Feature, FloatArray]:
+        """[B, K] of all slots; those shown slot by slot are on the host already."""
+        slots, rows = [seen for _, _, seen in self._slots], self.book.rows
+        if not self._shown:
+            return features.to_host(slots, rows)
+        return features.joined([*self._shown, *(features.slot_to_host(s, rows) for s in slots[len(self._shown) :])])
 
 
 class AdaptiveDraftModel(AdaptiveProposer, DraftModelProposer):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.engine.features import before_sampling, of_sampled, slot_to_host, to_host
+from deployments.engine.features import before_sampling, joined, of_sampled, slot_to_host, to_host
 from policies.api import Feature
 
 LOGITS = torch.randn(5, 11, generator=torch.Generator().manual_seed(0)) * 3
@@ -84,3 +84,18 @@ def test_what_is_no_number_is_the_least_sure() -> None:
 def test_a_token_that_cannot_come_adds_no_entropy() -> None:
     found = before_sampling(torch.tensor([[0.0, 0.0, float("-inf")]]), ALL)
     assert found["entropy"].item() == pytest.approx(np.log(2))
+
+
+def test_slots_joined_on_the_host_are_what_copying_all_at_once_gives() -> None:
+    needs: frozenset[Feature] = frozenset({"top1", "entropy"})
+    slots = [before_sampling(torch.randn(5, 11), needs) for _ in range(3)]
+    for rows in (np.arange(5), np.array([0, 3])):
+        at_once, one_by_one = to_host(slots, rows), joined([slot_to_host(slot, rows) for slot in slots])
+        assert list(one_by_one) == list(at_once)
+        for name, values in at_once.items():
+            np.testing.assert_array_equal(one_by_one[name], values)
+
+
+def test_a_slot_shown_to_a_policy_is_read_only() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        slot_to_host({"top1": torch.ones(2)}, np.arange(2))["top1"][0] = 0.0

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.engine.host import Verified
+from deployments.engine.host import FRESH, Verified
 from policies.api import DraftObservation, FloatArray, StepFeedback
 from policies.models import Models, StepLoad
 from policies.registry import CONTROLLERS
@@ -110,6 +110,27 @@ def test_steps_without_drafts_that_are_alike_teach_every_eighth_time() -> None:
     loop.host.set_policy("fixed", {"k": 1})
     loop.run(10)
     assert (pupil.taught, pupil.asked) == (17, 10)  # every step with drafts teaches, every fourth is predicted
+
+
+def test_models_that_have_seen_many_drafts_learn_from_every_second_step() -> None:
+    loop, pupil = taught_by("fixed", k=1)
+    loop.run(FRESH)
+    taught = pupil.taught
+    assert taught >= FRESH - 1
+    loop.run(20)
+    assert pupil.taught == taught + 10
+    for _ in range(4):
+        loop.step(draft_lag_tokens=np.array([0, 5, 0]))
+    assert pupil.taught == taught + 14  # what a draft's catching up costs is seen too rarely to leave any out
+
+
+def test_a_step_whose_draft_takes_prompts_along_teaches() -> None:
+    loop, pupil = taught_by("fixed", k=1)
+    loop.run(FRESH + 10)
+    taught = pupil.taught
+    for _ in range(4):
+        loop.step(prefill_tokens=9)
+    assert pupil.taught == taught + 4
 
 
 def test_a_single_plain_step_among_drafts_teaches() -> None:
