@@ -68,10 +68,13 @@ class ChainMemory:
     The spread matters as much as the mean: pruning keeps the sure half of a batch, whatever the average says. Many,
     because requests differ more than steps do: judged by one request's last steps, a hard one would end drafting, and
     nothing would be learned of the next.
+
+    What is not looked at grows old as well: `forget` puts what is usual, a chain of each of many steps, in place of the
+    oldest. A burst begins with first tokens, which are hard to guess; without drafts nobody would see them end.
     """
 
     START = 128
-    """Chains it starts with; they are the first to go."""
+    """Chains it starts with, and that it takes for usual; they are the first to go."""
 
     def __init__(self, k_max: int, size: int = 512, mean_logit: float = 1.0, spread: float = 1.0) -> None:
         """Starts with logistic quantiles around `mean_logit`, in a different order at each slot."""
@@ -83,9 +86,28 @@ class ChainMemory:
         self._top1[: self._used] = 1.0 / (1.0 + np.exp(-logits[order]))
         self._next = 0
         self._since = 0
+        self._usual, self._turn = self._top1[: self._used].copy(), 0
 
-    def add(self, top1: FloatArray) -> None:
-        """Chains [B, k]; of more than fit, an even sample."""
+    def add(self, top1: FloatArray, *, lone: bool = False) -> None:
+        """Chains [B, k]; of more than fit, an even sample. `lone`: the only ones for many steps."""
+        self._put(top1)
+        self._learn_usual(top1, lone=lone)
+        self._since += 1
+
+    def forget(self, chains: int) -> None:
+        """So many grew old unseen."""
+        at = (self._next + np.arange(min(chains, len(self._top1)))) % len(self._usual)
+        self._put(self._usual[at])
+
+    def _learn_usual(self, top1: FloatArray, *, lone: bool) -> None:
+        """All chains while those of the start are not gone, or where there are few; else one of each step."""
+        size, k = self._usual.shape[0], top1.shape[1]
+        rows = top1[:size] if lone or self._turn < size else top1[[self._turn % len(top1)]]
+        at = (self._turn + np.arange(len(rows))) % size
+        self._usual[at, :k] = rows
+        self._turn += len(rows)
+
+    def _put(self, top1: FloatArray) -> None:
         size, k = len(self._top1), top1.shape[1]
         rows = top1[:: -(-len(top1) // size)]
         end = self._next + len(rows)
@@ -94,7 +116,6 @@ class ChainMemory:
         self._top1[self._next : end, :k] = rows[:split]
         self._top1[: len(rows) - split, :k] = rows[split:]
         self._next = end % size
-        self._since += 1
 
     def _grow(self, used: int) -> None:
         """Further chains begin as copies of those there are: what of them is not drafted stays an older chain's."""
@@ -114,10 +135,12 @@ class ChainMemory:
         return Yields.of(confident({"top1": self._top1[: self._used]}))
 
     def snapshot(self) -> dict[str, Any]:
-        return {"top1": self._top1[: self._used].tolist(), "next": self._next, "since": self._since}
+        places = {"next": self._next, "since": self._since, "turn": self._turn}
+        return {"top1": self._top1[: self._used].tolist(), "usual": self._usual.tolist(), **places}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         kept = np.asarray(state["top1"], np.float64)
         self._used = len(kept)
         self._top1[: self._used] = kept
-        self._next, self._since = int(state["next"]), int(state["since"])
+        self._usual = np.asarray(state["usual"], np.float64)
+        self._next, self._since, self._turn = (int(state[name]) for name in ("next", "since", "turn"))

@@ -82,7 +82,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         self._probe, self._reminder = ProbeBudget(params.probe_share), Reminder()
         self._drafting, self._episode = False, 0
         self._dwell = params.dwell_steps
-        self._step = 0  # the last one planned
+        self._step, self._unseen = 0, 0  # the last one planned; plain ones whose chains are not grown old yet
         self._prompts = Prompts()
         # This step's, set by plan():
         self._load: StepLoad
@@ -113,6 +113,7 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
         if self._reminder.due(drafting=drafting):
             return StepPlan(k=0, reason="probe")
         if not drafting:
+            self._look_away(since, view.batch)
             return self._stay_plain(view, since)
         self._weights = self._urgency(view, found.step_s, found.tokens)
         self._worths, self._slots = np.empty((k, view.batch)), 0
@@ -237,8 +238,16 @@ class SloGoodput(BasePolicy[SloGoodputParams]):
             return
         if self._probing and not seen.idle:
             self._probe.settle(seen.step_s)
-        self._chains.add(seen.features["top1"])
+        self._chains.add(seen.features["top1"], lone=self._probing)
         if self._chains.stale(REFRESH_STEPS) or self._probing:
+            self._refresh()
+
+    def _look_away(self, steps: int, batch: int) -> None:
+        """What drafts looked like grows as old without drafts as with them."""
+        self._unseen += steps
+        if self._unseen >= REFRESH_STEPS:
+            self._chains.forget(self._unseen * batch)
+            self._unseen = 0
             self._refresh()
 
     def _refresh(self) -> None:

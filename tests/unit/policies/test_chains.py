@@ -75,3 +75,37 @@ def test_it_grows_and_what_is_not_drafted_of_a_further_chain_is_an_older_ones() 
         each.add(np.full((400, 2), 0.5))
     assert memory.snapshot() == twin.snapshot()
     assert len(twin.snapshot()["top1"]) == 512
+
+
+def test_what_is_forgotten_makes_room_for_what_is_usual() -> None:
+    memory = ChainMemory(1)
+    for _ in range(200):
+        memory.add(np.full((4, 1), 0.75))
+    for _ in range(10):
+        memory.add(np.full((64, 1), 0.25))
+    assert (memory._top1 == 0.25).all()
+    memory.forget(256)
+    assert (memory._top1 == 0.25).mean() == pytest.approx(0.5 + 0.5 * 10 / 128, abs=0.03)
+    memory.forget(10_000)
+    assert (memory._top1 == 0.25).mean() == pytest.approx(10 / 128, abs=0.01)
+
+
+def test_of_lone_chains_all_become_usual() -> None:
+    memory = ChainMemory(1)
+    for _ in range(200):
+        memory.add(np.full((4, 1), 0.75))
+    for _ in range(4):
+        memory.add(np.full((32, 1), 0.25), lone=True)
+    memory.forget(512)
+    assert (memory._top1 == 0.25).all()
+
+
+def test_a_memory_restored_forgets_as_its_original_does() -> None:
+    memory, copy = ChainMemory(2), ChainMemory(2)
+    for value in (0.2, 0.4, 0.6):
+        memory.add(np.full((50, 2), value))
+    copy.restore(memory.snapshot())
+    for one in (memory, copy):
+        one.add(np.full((1, 2), 0.9))
+        one.forget(100)
+    assert copy.snapshot() == memory.snapshot()

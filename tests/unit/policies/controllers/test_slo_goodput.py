@@ -209,6 +209,15 @@ def test_a_probe_finds_out_that_drafting_pays_again() -> None:
     assert min(ks[-20:]) >= 4
 
 
+def test_after_a_burst_of_hard_tokens_it_drafts_again_unprobed() -> None:
+    """All that is remembered is hard then, and without drafts nothing else is seen."""
+    policy = make("slo_goodput", linear_models(), probe_share=0)
+    play(policy, make_view(16), 0.9, 200)
+    hard = play(policy, make_view(64), 0.05, 20)
+    assert decided(hard)[-1].k == 0
+    assert decided(play(policy, make_view(16), 0.9, 80))[-1].k > 0
+
+
 def test_what_a_plain_step_takes_is_looked_at_while_drafting_pays() -> None:
     """The rest is worked out from steps that verify: their start would count as part of every step."""
     steps = play(make("slo_goodput", linear_models()), make_view(2), 0.9, 300)
